@@ -1,0 +1,6 @@
+"""skvae: the variational autoencoder that a scikit-learn user can trust in place of PCA."""
+
+from .transformer import VAETransformer
+
+__version__ = "0.1.0"
+__all__ = ["VAETransformer"]

@@ -1,0 +1,175 @@
+"""Schedules and early stopping as skorch callbacks."""
+
+import math
+import warnings
+from copy import deepcopy
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback
+
+
+class StopTraining(Exception):
+    """Raised by a callback of this module to end training after the present epoch."""
+
+
+class WarmupStableDecay(Callback):
+    """Learning rate: a linear warm-up, a plateau, and a linear decay to near zero at the end.
+
+    The decay begins when the epochs left are just enough for it, or as soon as the validation loss
+    has not improved for `patience` epochs: a training that stops early ends low too.
+
+    Parameters
+    ----------
+    warmup_steps : int, default=50
+        Optimizer steps of the warm-up.
+    decay : float, default=0.3
+        Epochs of the decay, as a fraction of the epochs before it (and at most that fraction of
+        `max_epochs`).
+    patience : int or None, default=None
+        Epochs without a new best validation loss after which the decay begins.
+    final : float, default=0.01
+        The learning rate at the end, as a fraction of the plateau's.
+
+    References
+    ----------
+    S. Hu et al., "MiniCPM", 2024 (the schedule).
+    """
+
+    def __init__(self, warmup_steps=50, decay=0.3, patience=None, final=0.01):
+        self.warmup_steps = warmup_steps
+        self.decay = decay
+        self.patience = patience
+        self.final = final
+
+    def on_train_begin(self, net, **_):
+        self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
+        self.epoch_, self.step_, self.stale_ = 0, 0, 0
+        length = round(self.decay * net.max_epochs)
+        self.begin_, self.end_ = net.max_epochs - length, net.max_epochs
+
+    def on_train_end(self, net, **_):
+        self._set(net, 1.0)
+
+    def _set(self, net, factor):
+        for group, rate in zip(net.optimizer_.param_groups, self.rates_, strict=True):
+            group["lr"] = rate * factor
+
+    def on_epoch_begin(self, net, **_):
+        progress = (self.epoch_ - self.begin_) / max(1, self.end_ - self.begin_)
+        self._set(net, 1.0 - (1.0 - self.final) * max(0.0, progress))
+
+    def on_batch_begin(self, net, training, **_):
+        if training and self.step_ < self.warmup_steps:
+            self.step_ += 1
+            self._set(net, self.step_ / self.warmup_steps)
+
+    def on_epoch_end(self, net, **_):
+        self.epoch_ += 1
+        self.stale_ = 0 if net.history[-1].get("valid_loss_best", True) else self.stale_ + 1
+        if self.epoch_ >= self.end_ and self.epoch_ < net.max_epochs:
+            raise StopTraining
+        if self.patience is not None and self.stale_ >= self.patience and self.epoch_ < self.begin_:
+            self.begin_ = self.epoch_
+            self.end_ = self.epoch_ + min(
+                math.ceil(self.decay * self.epoch_), net.max_epochs - self.epoch_
+            )
+
+
+class KLWarmup(Callback):
+    """The weight of the KL term rises linearly over the first part of training and ends at `beta`.
+
+    Parameters
+    ----------
+    fraction : float
+        Length of the rise, as a fraction of `max_epochs`; below 1, so that beta is reached.
+    """
+
+    def __init__(self, fraction):
+        self.fraction = fraction
+
+    def on_train_begin(self, net, **_):
+        self.epoch_ = 0
+
+    def on_epoch_begin(self, net, **_):
+        length = self.fraction * net.max_epochs
+        net.criterion_.warmup = min(1.0, self.epoch_ / length) if length else 1.0
+        self.epoch_ += 1
+
+    def on_train_end(self, net, **_):
+        net.criterion_.warmup = 1.0
+
+
+class BestEpoch(Callback):
+    """Keep the weights of the epoch with the best validation loss and put them back at the end.
+
+    The weights from before the first epoch take part. A later epoch is accepted only where its
+    paired gain on the validation rows exceeds one standard error of that gain; `accepted_` says
+    whether one was.
+
+    A loss that is not finite ends training; the best weights so far are put back, with a
+    warning.
+
+    Parameters
+    ----------
+    select : bool, default=True
+        False keeps the last epoch, and only guards against a loss that is not finite.
+    accept_any : bool, default=False
+        Accept the best epoch without the test, for a start that means nothing (random weights).
+    """
+
+    def __init__(self, select=True, accept_any=False):
+        self.select = select
+        self.accept_any = accept_any
+
+    def on_train_begin(self, net, X=None, **_):
+        self.start_state_ = self.best_state_ = self._copy(net)
+        self.start_rows_ = self.best_rows_ = None
+        self.best_epoch_, self.accepted_, self.diverged_ = 0, False, False
+
+    @staticmethod
+    def _copy(net):
+        return deepcopy(net.module_.state_dict())
+
+    def on_epoch_begin(self, net, dataset_valid=None, **_):
+        if self.start_rows_ is None and dataset_valid is not None and len(dataset_valid):
+            self.start_rows_ = self.best_rows_ = net.validate(dataset_valid)
+
+    def on_epoch_end(self, net, **_):
+        losses = [net.history[-1]["train_loss"]]
+        if "valid_loss" in net.history[-1]:
+            losses.append(net.history[-1]["valid_loss"])
+        if not np.all(np.isfinite(losses)):
+            self.diverged_ = True
+            raise StopTraining
+        if not self.select or self.start_rows_ is None or net.valid_rows_.mean() < self.best_rows_.mean():
+            self.best_state_, self.best_rows_ = self._copy(net), net.valid_rows_
+            self.best_epoch_ = len(net.history)
+
+    def gain(self):
+        """Mean validation gain of the best epoch over the start and its standard error, in nats."""
+        gain = self.start_rows_ - self.best_rows_
+        error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
+        return gain.mean(), error
+
+    def on_train_end(self, net, **_):
+        if self.diverged_ and self.best_epoch_ == 0 and self.accept_any:
+            raise FloatingPointError(_DIVERGED.format(lr=net.lr) + " No epoch before it was finite.")
+        if self.diverged_:
+            message = _DIVERGED.format(lr=net.lr) + f" Went back to epoch {self.best_epoch_}."
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        self.accepted_ = self.best_epoch_ > 0
+        if self.accepted_ and self.select and not self.accept_any and self.start_rows_ is not None:
+            mean, error = self.gain()
+            self.accepted_ = bool(mean > error)
+        state = self.best_state_ if self.accepted_ else self.start_state_
+        with torch.no_grad():
+            net.module_.load_state_dict(state)
+        self.start_state_ = self.best_state_ = None
+
+
+_DIVERGED = (
+    "Training diverged: the loss is no longer finite at lr={lr:g}. Lower lr, or look for rows of X "
+    "far outside the rest."
+)

@@ -1,0 +1,135 @@
+"""The public coordinates: from posterior means to columns in PCA's units, and back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+# A latent whose mean KL is below this, in nats, carries nothing that could be rescaled.
+INACTIVE_NATS = 0.01
+# Rows over which the Jacobian of the decoder is averaged.
+_JACOBIAN_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """The map between posterior means mu and public columns T, for k latents.
+
+    T_j = mu_i * scale_i and z_i = (T_j / scale_i) / reliability_i with i = order_j. The
+    reliability is r_i = 1 - mean posterior variance; dividing by it undoes the shrinkage of the
+    posterior mean. An inactive latent has r_i = 1: it is left alone.
+
+    Attributes
+    ----------
+    scale, reliability : ndarray of shape (k,)
+        By latent. The sign of `scale` fixes the sign of the column.
+    order : ndarray of shape (k,)
+        Latents by decreasing explained variance.
+    inactive : ndarray of shape (k,), bool
+        By latent.
+    components : ndarray of shape (k, n_features)
+        By column of T: the direction, a unit row, in which the column moves a reconstruction at
+        the latent origin.
+    explained_variance : ndarray of shape (k,)
+        By column of T: variance of the data, in squared units of X, along what the latent moves.
+    """
+
+    scale: np.ndarray
+    reliability: np.ndarray
+    order: np.ndarray
+    inactive: np.ndarray
+    components: np.ndarray
+    explained_variance: np.ndarray
+
+    def to_public(self, mu):
+        """Public columns (n, k) from posterior means (n, k)."""
+        return (mu * self.scale)[:, self.order]
+
+    def to_latent(self, T):
+        """Latent vectors (n, k) that the public columns T (n, k) stand for."""
+        z = np.empty_like(T)
+        z[:, self.order] = T / (self.scale * self.reliability)[self.order]
+        return z
+
+
+def posterior_kl(mean, variance):
+    """KL(q(z_i|x) || N(0, 1)) averaged over rows, shape (k,), in nats."""
+    return 0.5 * (mean**2 + variance - 1 - np.log(variance)).mean(axis=0)
+
+
+def measure_coordinates(net, mean, variance, *, closed_form, whiten, keep=None):
+    """Measure the coordinates on the posterior of the rows that the model was fitted on.
+
+    The explained variance of latent i is Var[mu_i] / r_i^2 times the mean squared norm of the
+    decoder's derivative along it, in the units of X: PCA's eigenvalue where the model is linear.
+
+    Parameters
+    ----------
+    net : VAENet
+    mean, variance : ndarray of shape (n, k)
+        Of q(z|x), for the rows of X.
+    closed_form : bool
+        Whether the model is the closed form itself. Its posterior is exact, so every component
+        that is not switched off is rescaled, however little it carries.
+    whiten : bool
+    keep : Coordinates, optional
+        Earlier coordinates whose order and signs stay.
+    """
+    reliability = 1 - variance.mean(axis=0)
+    if closed_form:
+        inactive = reliability < 1e-9
+    else:
+        inactive = posterior_kl(mean, variance) < INACTIVE_NATS
+    reliability = np.where(inactive, 1.0, reliability)
+
+    # Evenly spaced rows, and the origin as the last row.
+    rows = np.unique(np.linspace(0, len(mean) - 1, _JACOBIAN_ROWS).astype(int))
+    points = np.vstack([mean[rows] / reliability, np.zeros_like(mean[:1])])
+    lengths, at_origin = _derivatives(net, points)
+
+    spread = mean.var(axis=0, ddof=1)
+    explained = spread / reliability**2 * lengths
+    norms = np.linalg.norm(at_origin, axis=1, keepdims=True)
+    components = at_origin / np.where(norms > 0, norms, 1.0)
+
+    target = 1.0 if whiten else np.sqrt(explained)
+    usable = ~inactive & (spread > 0) & (explained > 0)
+    scale = np.where(usable, target / np.sqrt(np.where(usable, spread, 1.0)), 1.0)
+    if keep is None:
+        # Equal variances keep their order, and PCA's sign (largest entry positive) is turned only
+        # where another is clearly larger, so that rounding cannot reorder or flip components.
+        rounded = np.round(explained / max(explained.max(), np.finfo(float).tiny), 9)
+        order = np.argsort(-rounded, kind="stable")
+        sign = np.where(-components.min(axis=1) > components.max(axis=1) * (1 + 1e-6), -1.0, 1.0)
+    else:
+        order, sign = keep.order, np.sign(keep.scale)
+    return Coordinates(
+        scale=scale * sign,
+        reliability=reliability,
+        order=order,
+        inactive=inactive,
+        components=(components * sign[:, None])[order],
+        explained_variance=explained[order],
+    )
+
+
+def _derivatives(net, points):
+    """The decoder's derivatives along each latent, in the units of X.
+
+    Returns the mean over all points but the last of their squared norms, (k,), and the derivatives
+    themselves at the last point, (k, n_features).
+    """
+    n_components = points.shape[1]
+    scale = net.module_.likelihood.scale
+    lengths, at_last = np.empty(n_components), np.empty((n_components, len(scale)))
+    for i in range(n_components):
+
+        def along(module, z, i=i):
+            direction = torch.zeros_like(z)
+            direction[:, i] = 1.0
+            return torch.func.jvp(module.decode, (z,), (direction,))[1]
+
+        derivative = net.apply(along, points, elements_per_row=len(scale)) * scale
+        lengths[i] = np.sum(derivative[:-1] ** 2, axis=1).mean()
+        at_last[i] = derivative[-1]
+    return lengths, at_last

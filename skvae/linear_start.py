@@ -1,0 +1,127 @@
+"""The closed-form start: the linear VAE's optimum, from scikit-learn's own PCA and FactorAnalysis.
+
+A linear VAE with standard normal prior has probabilistic PCA (one shared noise variance) or factor
+analysis (one a column) as its optimum, and its diagonal posterior is exact there, because the
+columns of W are orthogonal in the metric of the noise.
+
+References
+----------
+M. E. Tipping, C. M. Bishop, "Probabilistic Principal Component Analysis", JRSS B 61, 1999,
+equations 6 to 8; J. Lucas et al., "Don't Blame the ELBO!", NeurIPS 2019, section 4.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.decomposition import PCA, FactorAnalysis
+
+
+@dataclass(frozen=True)
+class LinearStart:
+    """The linear VAE q(z|x) = N(A (x - w), diag exp b), E[x|z] = W z + w, in the units of X.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_features,)
+        w, the mean of the training rows.
+    loadings : ndarray of shape (n_features, n_components)
+        W.
+    projection : ndarray of shape (n_components, n_features)
+        A.
+    log_variance : ndarray of shape (n_components,)
+        b, the log variance of the posterior.
+    noise_variance : float or ndarray of shape (n_features,)
+        s2 or the diagonal of Psi.
+    gain : float
+        A factor on the loadings, for laws that have no closed form.
+    """
+
+    mean: np.ndarray
+    loadings: np.ndarray
+    projection: np.ndarray
+    log_variance: np.ndarray
+    noise_variance: float | np.ndarray
+    gain: float = 1.0
+
+
+def linear_start(X, n_components, *, model, least_noise, seed):
+    """The closed form of a linear model on the rows X.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), float64
+    n_components : int
+        At most min(n_samples, n_features); PCA raises its own error above that.
+    model : {"pca", "factor_analysis"}
+    least_noise : float or ndarray of shape (n_features,)
+        No noise variance starts below this. A component whose variance is below it starts
+        switched off.
+    seed : int
+        For scikit-learn's randomized solvers, used on wide data.
+
+    Returns
+    -------
+    LinearStart
+    """
+    return _MODELS[model](X, n_components, least_noise, seed)
+
+
+def _pca_start(X, n_components, least_noise, seed):
+    pca = PCA(n_components, random_state=seed).fit(X)
+    noise = max(pca.noise_variance_, least_noise)
+    variance = np.maximum(pca.explained_variance_, noise)
+    signal = np.sqrt(variance - noise)
+    return LinearStart(
+        mean=pca.mean_,
+        loadings=pca.components_.T * signal,
+        projection=pca.components_ * (signal / variance)[:, None],
+        log_variance=np.log(noise / variance),
+        noise_variance=noise,
+    )
+
+
+def _factor_analysis_start(X, n_components, least_noise, seed):
+    mean, deviation = X.mean(axis=0), X.std(axis=0)
+    # FactorAnalysis starts from unit noise and stops at absolute constants: columns far from unit
+    # scale are brought there first.
+    far = (deviation > 0) & ((deviation < 1e-3) | (deviation > 1e3))
+    unit = np.where(deviation > 0, deviation, 1.0) if far.any() else np.ones_like(deviation)
+    fa = FactorAnalysis(n_components).fit(_same_covariance(X / unit, mean / unit))
+    noise = np.maximum(fa.noise_variance_ * unit**2, least_noise)
+    # FactorAnalysis leaves G = W' Psi^-1 W diagonal, but a floor on Psi tilts it: rotate W back.
+    loadings = fa.components_.T * unit[:, None]
+    precision, rotation = np.linalg.eigh((loadings / noise[:, None]).T @ loadings)
+    precision, rotation = np.maximum(precision[::-1], 0), rotation[:, ::-1]
+    loadings = loadings @ rotation
+    return LinearStart(
+        mean=mean,
+        loadings=loadings,
+        projection=(loadings / noise[:, None]).T / (1 + precision)[:, None],
+        log_variance=-np.log1p(precision),
+        noise_variance=noise,
+    )
+
+
+def _same_covariance(X, mean):
+    """Fewer rows with the mean and covariance of X, which are all that factor analysis looks at.
+
+    Its EM passes over the rows up to a thousand times; 2 d rows serve as well as n. Few rows are
+    returned as they are, so that the fit is scikit-learn's to the last bit.
+    """
+    n_samples, n_features = X.shape
+    if n_samples <= max(10_000, 4 * n_features):
+        return X
+    root = np.linalg.qr(X - mean, mode="r") * np.sqrt(n_features / n_samples)
+    return mean + np.vstack([root, -root])
+
+
+def best_gain(objective, candidates=tuple(2.0 ** np.arange(-1, 6))):
+    """The gain with the greatest objective: over powers of two, then between the best one's
+    neighbours in steps of a quarter of an octave."""
+    scores = {gain: objective(gain) for gain in candidates}
+    best = max(scores, key=scores.__getitem__)
+    scores |= {gain: objective(gain) for gain in best * 2.0 ** (np.arange(-3, 4) / 4) if gain != best}
+    return max(scores, key=scores.__getitem__)
+
+
+_MODELS = {"pca": _pca_start, "factor_analysis": _factor_analysis_start}

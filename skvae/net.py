@@ -1,0 +1,230 @@
+"""VAENet: the skorch net under the estimator; one loss hook, batched inference."""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from ._random import scoped_seed
+from .batches import Batches
+from .callbacks import StopTraining
+from .objective import NegativeELBO
+
+# Elements of the widest tensor of an inference batch: 64 MiB in float64.
+_INFERENCE_ELEMENTS = 2**23
+
+
+class VAENet(NeuralNet):
+    """A skorch net that trains a `skvae.vae.VAE` on whole batches.
+
+    What differs from `skorch.NeuralNet`: losses are summed on the device and read once an epoch;
+    the gradient is clipped after `backward`; validation uses the same noise in every epoch, so
+    that epochs are compared row by row; a KeyboardInterrupt of the user is raised again instead of
+    being swallowed.
+
+    Parameters
+    ----------
+    gradient_clip : float or None, default=...
+        Greatest norm of the gradient of a step, in nats per row and unit of a weight.
+    n_draws : int, default=1
+        Posterior draws per row in training.
+    n_valid_draws : int, default=1
+        Posterior draws per row in validation.
+    valid_seed : int, default=0
+        Seed of the validation noise.
+    """
+
+    def __init__(
+        self,
+        module,
+        *args,
+        criterion=NegativeELBO,
+        optimizer=torch.optim.AdamW,
+        iterator_train=Batches,
+        iterator_valid=Batches,
+        gradient_clip=None,
+        n_draws=1,
+        n_valid_draws=1,
+        valid_seed=0,
+        **kwargs,
+    ):
+        self.gradient_clip = gradient_clip
+        self.n_draws = n_draws
+        self.n_valid_draws = n_valid_draws
+        self.valid_seed = valid_seed
+        super().__init__(
+            module,
+            *args,
+            criterion=criterion,
+            optimizer=optimizer,
+            iterator_train=iterator_train,
+            iterator_valid=iterator_valid,
+            **kwargs,
+        )
+
+    @property
+    def _default_callbacks(self):
+        # The losses are recorded by run_single_epoch; skorch's scoring of them is not needed.
+        return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Minus the ELBO of the batch X, from the terms `y_pred` that the module returned."""
+        return self.criterion_(y_pred, X)
+
+    def infer(self, x, **fit_params):
+        draws = self.n_draws if self.module_.training else self.n_valid_draws
+        return super().infer(x, n_draws=draws, **fit_params)
+
+    def train_step_single(self, batch, **fit_params):
+        step = super().train_step_single(batch, **fit_params)
+        if self.gradient_clip is not None:
+            clip_grad_norm_(self.module_.parameters(), self.gradient_clip)
+        return step
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """One pass over the batches, with no host synchronization until its end."""
+        if iterator is None:
+            return
+        if not training:
+            self.valid_rows_ = self._bounds(iterator)
+            self._record_loss("valid_loss", float(self.valid_rows_.mean()))
+            return
+        total, n_rows, n_batches = 0.0, 0, 0
+        for batch in self._progress(iterator, f"epoch {len(self.history)}"):
+            self.notify("on_batch_begin", batch=batch, training=True)
+            step = step_fn(batch, **fit_params)
+            size = len(batch[0]["x"])
+            total, n_rows, n_batches = total + size * step["loss"].detach(), n_rows + size, n_batches + 1
+            self.notify("on_batch_end", batch=batch, training=True, **step)
+        self._record_loss("train_loss", float(total) / n_rows)
+        self.history.record("train_batch_count", n_batches)
+
+    def _record_loss(self, name, loss):
+        earlier = min((row[name] for row in self.history[:-1] if name in row), default=np.inf)
+        self.history.record(name, loss)
+        self.history.record(f"{name}_best", loss < earlier)
+
+    def _progress(self, iterable, description):
+        """tqdm's bar at verbose > 0, shown only where the work lasts more than two seconds."""
+        return tqdm(iterable, desc=description, delay=2, leave=False, disable=not self.verbose)
+
+    def validate(self, dataset):
+        """The loss of each row of a validation dataset, shape (n,), under the fixed noise."""
+        return self._bounds(self.get_iterator(dataset, training=False))
+
+    def _bounds(self, iterator):
+        self._set_training(False)
+        with scoped_seed(self.valid_seed), torch.inference_mode():
+            bounds = [self.criterion_.bound(self.infer(batch), batch) for batch, _ in iterator]
+            return -torch.cat(bounds).double().cpu().numpy()
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call a hook of the callbacks that have it; the others cost nothing."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        stop = False
+        for callback in self._hooks()[method_name]:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except StopTraining:
+                stop = True
+            except KeyboardInterrupt:
+                # skorch's EarlyStopping asks for the end of training by this exception.
+                if not isinstance(callback, EarlyStopping):
+                    raise
+                stop = True
+        # The other callbacks hear of the last epoch too.
+        if stop:
+            raise StopTraining
+
+    def _hooks(self):
+        kept = vars(self).get("_kept_hooks")
+        if kept is None or kept[0] is not self.callbacks_:
+            hooks = {}
+            for name in _HOOKS:
+                hooks[name] = [
+                    callback
+                    for _, callback in self.callbacks_
+                    if getattr(type(callback), name, None) is not getattr(Callback, name)
+                ]
+            self._kept_hooks = kept = (self.callbacks_, hooks)
+        return kept[1]
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        self._interrupt = None
+        try:
+            return super().fit_loop(X, y, epochs, **fit_params)
+        except StopTraining:
+            return self
+        except KeyboardInterrupt as interrupt:
+            self._interrupt = interrupt
+            raise
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        super().partial_fit(X, y, classes, **fit_params)
+        if self._interrupt is not None:
+            interrupt, self._interrupt = self._interrupt, None
+            raise interrupt
+        return self
+
+    def apply(self, function, *arrays, prepare=None, dtype=None, elements_per_row=None):
+        """Apply a method of the module to rows of arrays, a batch at a time, without gradients.
+
+        Parameters
+        ----------
+        function : str or callable
+            The name of a method of the module, or a function of the module and the tensors.
+        *arrays : ndarray, each of shape (n_samples, ...)
+            Sliced along their first axis and given as tensors of `dtype` on the net's device.
+        prepare : callable, optional
+            Maps the slices to the array, or tuple of arrays, that the function takes.
+        dtype : torch.dtype, optional
+            Precision of the computation; by default that of the module.
+        elements_per_row : int, optional
+            Size of the widest intermediate result of a row, which sets the batch size.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, ...), or a tuple of them, on the CPU.
+        """
+        module = self.module_.eval()
+        own = next(module.parameters()).dtype
+        dtype = dtype or own
+        if dtype != own:
+            module = deepcopy(module).to(dtype)
+        if isinstance(function, str):
+            function = getattr(type(module), function)
+        n_rows = len(arrays[0])
+        widest = elements_per_row or max(np.prod(a.shape[1:], dtype=int) for a in arrays)
+        size = int(np.clip(_INFERENCE_ELEMENTS // max(1, widest), 1, max(1, n_rows)))
+        results = []
+        with torch.inference_mode():
+            for start in self._progress(range(0, n_rows, size), "rows"):
+                pieces = [array[start : start + size] for array in arrays]
+                if prepare is not None:
+                    pieces = prepare(*pieces)
+                    pieces = pieces if isinstance(pieces, tuple) else (pieces,)
+                tensors = [torch.as_tensor(p).to(device=self.device, dtype=dtype) for p in pieces]
+                result = function(module, *tensors)
+                results.append(result if isinstance(result, tuple) else (result,))
+        columns = tuple(torch.cat(column).cpu().numpy() for column in zip(*results, strict=True))
+        return columns if len(columns) > 1 else columns[0]
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        state.pop("_kept_hooks", None)
+        return state
+
+
+_HOOKS = (
+    "on_train_begin",
+    "on_train_end",
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_batch_begin",
+    "on_batch_end",
+    "on_grad_computed",
+)

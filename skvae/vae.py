@@ -1,0 +1,142 @@
+"""The model: q(z|x), p(x|z) and p(z), with an affine path beside every network."""
+
+import torch
+from torch import nn
+from torch.distributions import Normal
+
+from .objective import log_weights
+
+
+class Gated(nn.Module):
+    """gate * network(x), the gate one factor an output, zero at the start."""
+
+    def __init__(self, network, n_out):
+        super().__init__()
+        self.network = network
+        self.gate = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, x):
+        return self.gate * self.network(x)
+
+
+def silent(network, n_in, n_out, role):
+    """The network, silent at the start: as it is if it already is zero, else behind a gate.
+
+    A gate on a network whose last layer is zero would have no gradient, so the network is asked.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the factory did not return a module, or one that does not map (n, n_in) to (n, n_out).
+    """
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"network must be a factory (n_in, n_out) -> torch.nn.Module; for the {role} it "
+            f"returned {type(network).__name__}."
+        )
+    was_training = network.training
+    with torch.no_grad():
+        outputs = network.eval()(torch.randn(4, n_in))
+    network.train(was_training)
+    if outputs.shape != (4, n_out):
+        raise ValueError(
+            f"network must map {n_in} inputs to {n_out} outputs for the {role}; it mapped shape "
+            f"(4, {n_in}) to {tuple(outputs.shape)}."
+        )
+    return network if not outputs.any() else Gated(network, n_out)
+
+
+# Standard deviations at which the networks' view of a column saturates.
+_FEATURE_LIMIT = 3.0
+
+
+def _limited(features):
+    """Features as the network sees them: bounded, so that a row far outside the training rows
+    (many standard deviations, in a heavy tail or a nearly constant column) stays in the range
+    that the network was trained on. The affine path sees such a row as it is."""
+    return features * torch.rsqrt(1 + (features / _FEATURE_LIMIT) ** 2)
+
+
+class VAE(nn.Module):
+    """A variational autoencoder whose encoder and decoder are an affine path plus a network.
+
+    q(z|x) = N(A x + a + f_e(x), diag exp(b + f_v(x))), decoder outputs W z + w + f_d(z), with x
+    the features of the row that the likelihood names.
+
+    Parameters
+    ----------
+    likelihood : Likelihood
+    prior : Prior
+    encoder : nn.Module
+        Maps (n, n_features) to (n, 2 * n_components): f_e and f_v side by side.
+    decoder : nn.Module
+        Maps (n, n_components) to (n, likelihood.n_outputs): f_d.
+    n_components : int
+    """
+
+    def __init__(self, likelihood, prior, encoder, decoder, n_components):
+        super().__init__()
+        n_features, n_outputs = likelihood.n_features, likelihood.n_outputs
+        self.likelihood = likelihood
+        self.prior = prior
+        self.encoder = silent(encoder, n_features, 2 * n_components, "encoder")
+        self.decoder = silent(decoder, n_components, n_outputs, "decoder")
+        self.encoder_affine = nn.Linear(n_features, n_components)
+        self.decoder_affine = nn.Linear(n_components, n_outputs)
+        self.log_variance = nn.Parameter(torch.zeros(n_components))
+
+    @torch.no_grad()
+    def load_start(self, start):
+        """Set the affine path to a linear model; the networks are left as they are."""
+        likelihood = self.likelihood
+        weight, bias = likelihood.decoder_start(start)
+        shift = start.projection @ (likelihood.feature_centre - start.mean)
+        self.encoder_affine.weight.copy_(torch.as_tensor(start.projection * likelihood.scale))
+        self.encoder_affine.bias.copy_(torch.as_tensor(shift))
+        self.log_variance.copy_(torch.as_tensor(start.log_variance))
+        self.decoder_affine.weight.copy_(torch.as_tensor(weight))
+        self.decoder_affine.bias.copy_(torch.as_tensor(bias))
+
+    def posterior(self, x):
+        """q(z|x) for working-unit rows x (n, n_features): a Normal of batch shape (n, k)."""
+        features = self.likelihood.features(x)
+        shift, log_ratio = self.encoder(_limited(features)).chunk(2, dim=-1)
+        location = self.encoder_affine(features) + shift
+        deviation = torch.exp(0.5 * (self.log_variance + log_ratio))
+        return Normal(location, deviation, validate_args=False)
+
+    def outputs(self, z):
+        """The decoder's outputs for latent vectors z (..., k), shape (..., n_outputs)."""
+        return self.decoder_affine(z) + self.decoder(z)
+
+    def forward(self, x, mask=None, weight=None, condition=None, n_draws=1):
+        """The terms of every bound for a batch: log_px (n, S, d), log_pz (n, S), log_qz (n, S)
+        and, where the prior has it in closed form, kl (n, k)."""
+        posterior = self.posterior(x)
+        z = posterior.rsample((n_draws,)).movedim(0, 1)
+        terms = self._terms(x, posterior, z)
+        return (*terms, self.prior.kl(posterior)) if self.prior.closed_form else terms
+
+    def _terms(self, x, posterior, z):
+        latent = Normal(posterior.loc[:, None], posterior.scale[:, None], validate_args=False)
+        log_px = self.likelihood.log_prob(self.outputs(z), x[:, None])
+        return log_px, self.prior.law().log_prob(z), latent.log_prob(z).sum(-1)
+
+    def encode(self, x):
+        """Mean and variance of q(z|x), each (n, k)."""
+        posterior = self.posterior(x)
+        return posterior.mean, posterior.variance
+
+    def decode(self, z):
+        """E[x|z] in working units, shape (n, n_features)."""
+        return self.likelihood.mean(self.outputs(z))
+
+    def log_weights(self, x, noise):
+        """Log importance weights (n, S) in nats, for standard normal noise (n, S, k)."""
+        posterior = self.posterior(x)
+        z = posterior.loc[:, None] + posterior.scale[:, None] * noise
+        return log_weights(*self._terms(x, posterior, z))
+
+    def sample(self, n_samples):
+        """Draws of x from p(z) through p(x|z), in working units, shape (n_samples, n_features)."""
+        return self.likelihood.law(self.outputs(self.prior.law().sample((n_samples,)))).sample()
