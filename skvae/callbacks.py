@@ -143,9 +143,13 @@ class BestEpoch(Callback):
         if not np.all(np.isfinite(losses)):
             self.diverged_ = True
             raise StopTraining
-        if not self.select or self.start_rows_ is None or net.valid_rows_.mean() < self.best_rows_.mean():
-            self.best_state_, self.best_rows_ = self._copy(net), net.valid_rows_
-            self.best_epoch_ = len(net.history)
+        if self.start_rows_ is None or not self.select:
+            better = True
+        else:
+            better = net.valid_rows_.mean() < self.best_rows_.mean()
+            self.best_rows_ = net.valid_rows_ if better else self.best_rows_
+        if better:
+            self.best_state_, self.best_epoch_ = self._copy(net), len(net.history)
 
     def gain(self):
         """Mean validation gain of the best epoch over the start and its standard error, in nats."""

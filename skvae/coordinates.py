@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.autograd.functional import jvp
 
 # A latent whose mean KL is below this, in nats, carries nothing that could be rescaled.
 INACTIVE_NATS = 0.01
@@ -125,9 +126,11 @@ def _derivatives(net, points):
     for i in range(n_components):
 
         def along(module, z, i=i):
-            direction = torch.zeros_like(z)
-            direction[:, i] = 1.0
-            return torch.func.jvp(module.decode, (z,), (direction,))[1]
+            with torch.inference_mode(False):
+                z = z.clone()
+                direction = torch.zeros_like(z)
+                direction[:, i] = 1.0
+                return jvp(module.decode, z, direction)[1]
 
         derivative = net.apply(along, points, elements_per_row=len(scale)) * scale
         lengths[i] = np.sum(derivative[:-1] ** 2, axis=1).mean()

@@ -79,10 +79,27 @@ class VAENet(NeuralNet):
         draws = self.n_draws if self.module_.training else self.n_valid_draws
         return super().infer(x, n_draws=draws, **fit_params)
 
+    def _set_training(self, training=True):
+        # Walking the modules to set what is set already would cost as much as a small step.
+        if self.module_.training != training or self.criterion_.training != training:
+            super()._set_training(training)
+
     def train_step_single(self, batch, **fit_params):
         step = super().train_step_single(batch, **fit_params)
         if self.gradient_clip is not None:
-            clip_grad_norm_(self.module_.parameters(), self.gradient_clip)
+            clip_grad_norm_(self._parameters(), self.gradient_clip)
+        return step
+
+    def _parameters(self):
+        return [p for group in self.optimizer_.param_groups for p in group["params"]]
+
+    def train_step(self, batch, **fit_params):
+        """One optimizer step; skorch's own, with a closure, only for what has a use for it."""
+        if self._hooks()["on_grad_computed"] or isinstance(self.optimizer_, torch.optim.LBFGS):
+            return super().train_step(batch, **fit_params)
+        self.optimizer_.zero_grad()
+        step = self.train_step_single(batch, **fit_params)
+        self.optimizer_.step()
         return step
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):

@@ -19,7 +19,7 @@ ACTIVATIONS = {
 }
 
 
-class MLP(nn.Sequential):
+class MLP(nn.Module):
     """A multilayer perceptron whose last layer starts at zero.
 
     Parameters
@@ -33,6 +33,7 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, n_in, n_out, *, hidden_layer_sizes=(256, 256), activation="silu"):
+        super().__init__()
         sizes = [n_in, *hidden_layer_sizes]
         layers = []
         for size, next_size in pairwise(sizes):
@@ -40,7 +41,10 @@ class MLP(nn.Sequential):
         last = nn.Linear(sizes[-1], n_out)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        super().__init__(*layers, last)
+        self.layers = nn.Sequential(*layers, last)
+
+    def forward(self, x):
+        return self.layers(x)
 
 
 class Linear(nn.Module):

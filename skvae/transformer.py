@@ -36,13 +36,17 @@ from .priors import PRIORS
 from .vae import VAE
 
 # Defaults that "auto" and the net use; docs/defaults.md has the measurements behind them.
-_STEPS = 5000
-_WEIGHT_DECAY = 0.01
+_STEPS = 4000
+_BATCHES = 25
+_BATCH_SIZES = 32, 256
+_EPOCHS = 15, 200
+_WEIGHT_DECAY = 0.05
 _AFFINE_RATE = 0.1
 _NOISE_RATE = 5.0
-_GRADIENT_CLIP = 1000.0
+_GRADIENT_CLIP = 10_000.0
 _RANDOM_KL_WARMUP = 0.1
 _LEAST_VALIDATION_ROWS = 5
+_VALIDATION_ROWS = 50
 _VALIDATION_DRAWS = 2000
 _GAIN_ROWS = 2000
 _COVARIANCE_DRAWS = 4096
@@ -76,7 +80,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
         "batch_transform": [callable, None],
@@ -101,12 +105,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         whiten=False,
         beta=1.0,
         kl_warmup="auto",
-        lr=1e-3,
+        lr=2e-3,
         max_epochs="auto",
         batch_size="auto",
         early_stopping=True,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
+        validation_fraction="auto",
+        n_iter_no_change=20,
         n_importance_samples=100,
         batch_transform=None,
         device="auto",
@@ -203,7 +207,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         n_samples, n_features = X.shape
         self._check_n_components(n_samples, n_features)
         start_rows = self._start_rows(X, seed)
-        vae = self._build(n_features) if earlier is None else self._continued(earlier)
+        vae = self._build(n_samples, n_features) if earlier is None else self._continued(earlier)
         vae.likelihood.check_support(start_rows, column_namer(self))
 
         rows = Rows(X, transform=self.batch_transform, device=_device(self.device))
@@ -252,8 +256,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             rows = Rows(X, transform=self.batch_transform).batch(torch.arange(len(X)))
         return rows["x"].double().numpy()
 
-    def _build(self, n_features):
+    def _build(self, n_samples, n_features):
         """The model of the parts that the parameters name, called with the sizes of X."""
+        # A small sample says little of what lies beyond two standard deviations; a large one does.
+        latent_limit = max(2.0, 2.0 * math.log10(n_samples) - 2.0)
         k, sizes = self.n_components, tuple(self.hidden_layer_sizes)
         likelihood = LIKELIHOODS.get(self.likelihood, self.likelihood)(n_features)
         prior = PRIORS.get(self.prior, self.prior)(k)
@@ -263,7 +269,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             make_encoder = partial(network, hidden_layer_sizes=sizes)
             make_decoder = partial(network, hidden_layer_sizes=sizes[::-1])
         encoder, decoder = make_encoder(n_features, 2 * k), make_decoder(k, likelihood.n_outputs)
-        return VAE(likelihood, prior, encoder, decoder, k)
+        return VAE(likelihood, prior, encoder, decoder, k, latent_limit=latent_limit)
 
     def _continued(self, earlier):
         """A copy of the earlier fit's model, to train on from there."""
@@ -281,7 +287,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         split = (self.net_params or {}).get("train_split")
         if split is not None:
             return _user_split(split, rows)
-        n_valid = math.ceil(self.validation_fraction * len(rows))
+        if self.validation_fraction == "auto":
+            n_valid = max(math.ceil(len(rows) / 10), min(_VALIDATION_ROWS, len(rows) // 4))
+        else:
+            n_valid = math.ceil(self.validation_fraction * len(rows))
         if n_valid < _LEAST_VALIDATION_ROWS and self.init == "pca":
             n_valid = 0
         order = np.random.RandomState(seed).permutation(len(rows))
@@ -327,10 +336,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _param_groups(self):
         """No weight decay on the affine path, the gates and the noise, and their own rates."""
-        affine = {"weight_decay": 0.0, "lr": self.lr * _AFFINE_RATE}
         return [
-            ("*_affine.*", affine),
-            ("log_variance", affine),
+            ("affine_*", {"weight_decay": 0.0, "lr": self.lr * _AFFINE_RATE}),
             ("likelihood.*", {"weight_decay": 0.0, "lr": self.lr * _NOISE_RATE}),
             ("*.gate", {"weight_decay": 0.0}),
         ]
@@ -357,10 +364,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Epochs and rows a batch, "auto" resolved."""
         batch_size = self.batch_size
         if batch_size == "auto":
-            batch_size = int(np.clip(2 ** round(math.log2(max(1, n_train / 100))), 16, 256))
+            batch_size = int(np.clip(2 ** round(math.log2(max(1, n_train / _BATCHES))), *_BATCH_SIZES))
         epochs = self.max_epochs
         if epochs == "auto":
-            epochs = int(np.clip(_STEPS / math.ceil(n_train / batch_size), 20, 200))
+            epochs = int(np.clip(_STEPS / math.ceil(n_train / batch_size), *_EPOCHS))
         return epochs, min(batch_size, n_train)
 
     def _load_start(self, net, X, seed):

@@ -1,5 +1,7 @@
 """The model: q(z|x), p(x|z) and p(z), with an affine path beside every network."""
 
+import math
+
 import torch
 from torch import nn
 from torch.distributions import Normal
@@ -46,15 +48,15 @@ def silent(network, n_in, n_out, role):
     return network if not outputs.any() else Gated(network, n_out)
 
 
-# Standard deviations at which the networks' view of a column saturates.
-_FEATURE_LIMIT = 3.0
+# Standard deviations at which the encoder network's view of a column saturates.
+_FEATURE_LIMIT = 2.0
 
 
-def _limited(features):
-    """Features as the network sees them: bounded, so that a row far outside the training rows
-    (many standard deviations, in a heavy tail or a nearly constant column) stays in the range
-    that the network was trained on. The affine path sees such a row as it is."""
-    return features * torch.rsqrt(1 + (features / _FEATURE_LIMIT) ** 2)
+def _limited(features, limit):
+    """Features or latents as the networks see them: bounded, so that a row far outside the
+    training rows (many standard deviations, in a heavy tail or a nearly constant column) stays in
+    the range that the network was trained on. The affine path sees such a row as it is."""
+    return features * torch.rsqrt(1 + (features / limit) ** 2)
 
 
 class VAE(nn.Module):
@@ -72,18 +74,24 @@ class VAE(nn.Module):
     decoder : nn.Module
         Maps (n, n_components) to (n, likelihood.n_outputs): f_d.
     n_components : int
+    latent_limit : float, default=inf
+        Where the decoder network's view of a latent saturates, in standard deviations of the
+        prior.
     """
 
-    def __init__(self, likelihood, prior, encoder, decoder, n_components):
+    def __init__(
+        self, likelihood, prior, encoder, decoder, n_components, *, latent_limit=math.inf
+    ):
         super().__init__()
+        self.latent_limit = latent_limit
         n_features, n_outputs = likelihood.n_features, likelihood.n_outputs
         self.likelihood = likelihood
         self.prior = prior
         self.encoder = silent(encoder, n_features, 2 * n_components, "encoder")
         self.decoder = silent(decoder, n_components, n_outputs, "decoder")
-        self.encoder_affine = nn.Linear(n_features, n_components)
-        self.decoder_affine = nn.Linear(n_components, n_outputs)
-        self.log_variance = nn.Parameter(torch.zeros(n_components))
+        self.affine_encoder = nn.Linear(n_features, n_components)
+        self.affine_decoder = nn.Linear(n_components, n_outputs)
+        self.affine_log_variance = nn.Parameter(torch.zeros(n_components))
 
     @torch.no_grad()
     def load_start(self, start):
@@ -91,23 +99,23 @@ class VAE(nn.Module):
         likelihood = self.likelihood
         weight, bias = likelihood.decoder_start(start)
         shift = start.projection @ (likelihood.feature_centre - start.mean)
-        self.encoder_affine.weight.copy_(torch.as_tensor(start.projection * likelihood.scale))
-        self.encoder_affine.bias.copy_(torch.as_tensor(shift))
-        self.log_variance.copy_(torch.as_tensor(start.log_variance))
-        self.decoder_affine.weight.copy_(torch.as_tensor(weight))
-        self.decoder_affine.bias.copy_(torch.as_tensor(bias))
+        self.affine_encoder.weight.copy_(torch.as_tensor(start.projection * likelihood.scale))
+        self.affine_encoder.bias.copy_(torch.as_tensor(shift))
+        self.affine_log_variance.copy_(torch.as_tensor(start.log_variance))
+        self.affine_decoder.weight.copy_(torch.as_tensor(weight))
+        self.affine_decoder.bias.copy_(torch.as_tensor(bias))
 
     def posterior(self, x):
         """q(z|x) for working-unit rows x (n, n_features): a Normal of batch shape (n, k)."""
         features = self.likelihood.features(x)
-        shift, log_ratio = self.encoder(_limited(features)).chunk(2, dim=-1)
-        location = self.encoder_affine(features) + shift
-        deviation = torch.exp(0.5 * (self.log_variance + log_ratio))
+        shift, log_ratio = self.encoder(_limited(features, _FEATURE_LIMIT)).chunk(2, dim=-1)
+        location = self.affine_encoder(features) + shift
+        deviation = torch.exp(0.5 * (self.affine_log_variance + log_ratio))
         return Normal(location, deviation, validate_args=False)
 
     def outputs(self, z):
         """The decoder's outputs for latent vectors z (..., k), shape (..., n_outputs)."""
-        return self.decoder_affine(z) + self.decoder(z)
+        return self.affine_decoder(z) + self.decoder(_limited(z, self.latent_limit))
 
     def forward(self, x, mask=None, weight=None, condition=None, n_draws=1):
         """The terms of every bound for a batch: log_px (n, S, d), log_pz (n, S), log_qz (n, S)
