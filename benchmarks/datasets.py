@@ -139,23 +139,38 @@ def _outliers(name, quantum=None):
     return _dataset(name, X[y.ravel() == 0], quantum=quantum)
 
 
-def _images(name, file, openml_name):
-    """All 70,000 images, the 60,000 that train first, in grey levels of 1/255."""
+def load_images(name):
+    """Images as they are: X, y, X_test, y_test, with X of shape (n, 784) in grey levels, uint8.
+
+    Parameters
+    ----------
+    name : {"mnist", "fashion_mnist"}
+
+    Raises
+    ------
+    Unavailable
+        If SKVAE_DATA does not hold them and OpenML does not answer.
+    """
     try:
-        X, y, X_test, y_test = _arrays(file, "X_train", "y_train", "X_test", "y_test")
-        X, y = np.concatenate([X, X_test]), np.concatenate([y, y_test])
-    except Unavailable:
+        X, y, X_test, y_test = _arrays(f"{name}.npz", "X_train", "y_train", "X_test", "y_test")
+    except Unavailable as reason:
         try:
-            X, y = fetch_openml(openml_name, version=1, return_X_y=True, as_frame=False)
+            X, y = fetch_openml(_OPENML[name], version=1, return_X_y=True, as_frame=False)
         except OSError as error:
-            raise Unavailable(f"not in SKVAE_DATA, and OpenML does not answer: {error}") from error
-    pixels = X.reshape(len(X), -1).astype(np.uint8)
+            raise Unavailable(f"{reason}, and OpenML does not answer: {error}") from error
+        X, X_test, y, y_test = X[:_TRAIN], X[_TRAIN:], y[:_TRAIN], y[_TRAIN:]
+    X, X_test = (images.reshape(len(images), -1).astype(np.uint8) for images in (X, X_test))
+    return X, y.astype(int), X_test, y_test.astype(int)
+
+
+def _images(name, images):
+    """All 70,000 images, the 60,000 that train first, of pixels in [0, 1]."""
+    X, y, X_test, y_test = load_images(images)
+    pixels, labels = np.concatenate([X, X_test]), np.concatenate([y, y_test])
     X, quanta = dequantize(pixels, quantum=1.0)
     X /= 255
     n_dropped = pixels.shape[1] - len(quanta)
-    return Dataset(
-        name, X, y.astype(int), "classification", quanta / 255, n_dropped, n_train=60_000
-    )
+    return Dataset(name, X, labels, "classification", quanta / 255, n_dropped, n_train=_TRAIN)
 
 
 def _arrays(file, *keys):
@@ -169,6 +184,8 @@ def _arrays(file, *keys):
         return [arrays[key] for key in keys]
 
 
+_OPENML = {"mnist": "mnist_784", "fashion_mnist": "Fashion-MNIST"}
+_TRAIN = 60_000
 _REGRESSION = {
     "concrete": "concrete",
     "energy": "energy",
@@ -211,6 +228,6 @@ LOADERS = {
     **{f"outliers/{name}": _outliers for name in _OUTLIERS},
     # Pixels of 0 to 16, as in scikit-learn's digits.
     "outliers/optdigits": partial(_outliers, quantum=1.0),
-    "mnist": partial(_images, file="mnist.npz", openml_name="mnist_784"),
-    "fashion": partial(_images, file="fashion_mnist.npz", openml_name="Fashion-MNIST"),
+    "mnist": partial(_images, images="mnist"),
+    "fashion": partial(_images, images="fashion_mnist"),
 }

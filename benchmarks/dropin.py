@@ -10,6 +10,8 @@ every set that breaks a promise.
     python benchmarks/dropin.py --sets iris,digits --threads 1 --out /tmp/results
 
 Results are written after each set, and merged into those that the output folder already holds.
+On a machine that others use too, set OMP_WAIT_POLICY=passive or take one thread: threads that spin
+while they wait for each other make the small networks here many times slower.
 """
 
 import argparse
@@ -39,7 +41,7 @@ QUICK_SETS = (
     "digits",
     "diabetes",
     "concrete",
-    "power-plant",
+    "yacht",
     "outliers/cardio",
     "outliers/ionosphere",
     "mnist",
@@ -378,8 +380,7 @@ def render(content, mode):
         "## Data",
         _ABOUT_DATA,
         report.table(
-            ["set", "k", "train", "test", "splits", "columns", "dropped", "dequantized"]
-            + ["at floor: PCA", "VAE"],
+            [*_DATA_COLUMNS, "at floor: PCA", "VAE"],
             map(data_row, cases),
         ),
         f"Columns that were dequantized: {dequantized_columns(cases)}",
@@ -459,6 +460,8 @@ def dequantized_columns(cases):
             texts[case["set"]] = "all" if every else ", ".join(map(str, positions))
     return "; ".join(f"{name} ({text})" for name, text in texts.items()) + "."
 
+
+_DATA_COLUMNS = ("set", "k", "train", "test", "splits", "columns", "dropped", "dequantized")
 
 _ABOUT = """\
 `benchmarks/dropin.py`: both with default settings and the same number of components k, on the same

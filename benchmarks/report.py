@@ -30,6 +30,7 @@ def environment():
         },
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
     }
 
@@ -48,7 +49,8 @@ def describe(environment):
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     return (
         f"- {environment['date']}: `{environment['command']}`; {versions}; "
-        f"device {environment['device']}, {environment['threads']} thread(s); "
+        f"device {environment['device']}, {environment['threads']} thread(s), "
+        f"OMP_WAIT_POLICY {environment['OMP_WAIT_POLICY']}; "
         f"{environment['processor']}"
     )
 

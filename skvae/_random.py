@@ -84,7 +84,9 @@ def row_normals(X, n_draws, n_components, seed):
     points = points[:, torch.arange(n_components) % dimension]
     with np.errstate(over="ignore"):
         steps = np.arange(1, n_components + 1, dtype=np.uint64) * _UINT64_GOLDEN_RATIO
-        words = _mix(_mix(row_keys(X) ^ _mix(np.uint64(seed) + _UINT64_GOLDEN_RATIO))[:, None] + steps)
+        words = _mix(
+            _mix(row_keys(X) ^ _mix(np.uint64(seed) + _UINT64_GOLDEN_RATIO))[:, None] + steps
+        )
     shifts = torch.from_numpy((words >> np.uint64(11)).astype(np.float64) * 2.0**-53)
     uniforms = (points + shifts[:, None, :]) % 1.0
     # The open interval: the normal quantile of 0 or 1 is infinite.

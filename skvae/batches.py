@@ -45,7 +45,9 @@ class Rows(Dataset):
             rows = self.transform(tensor)
             if self.centre is None:
                 return rows
-            centre, scale = (torch.as_tensor(u, device=rows.device) for u in (self.centre, self.scale))
+            centre, scale = (
+                torch.as_tensor(u, device=rows.device) for u in (self.centre, self.scale)
+            )
             return ((rows - centre) / scale).float()
         rows = np.asarray(rows, dtype=np.float64)
         if self.centre is not None:

@@ -57,13 +57,19 @@ class WarmupStableDecay(Callback):
             group["lr"] = rate * factor
 
     def on_epoch_begin(self, net, **_):
-        progress = (self.epoch_ - self.begin_) / max(1, self.end_ - self.begin_)
-        self._set(net, 1.0 - (1.0 - self.final) * max(0.0, progress))
+        # How far each batch of this epoch moves on; unknown in the first, which has no decay yet.
+        earlier = net.history[-2] if len(net.history) > 1 else {}
+        self.stride_ = 1 / earlier.get("train_batch_count", 1)
+        self.place_ = float(self.epoch_)
 
     def on_batch_begin(self, net, training, **_):
-        if training and self.step_ < self.warmup_steps:
-            self.step_ += 1
-            self._set(net, self.step_ / self.warmup_steps)
+        if not training:
+            return
+        self.step_ += 1
+        decay = (self.place_ - self.begin_) / max(1, self.end_ - self.begin_)
+        factor = 1.0 - (1.0 - self.final) * min(1.0, max(0.0, decay))
+        self._set(net, factor * min(1.0, self.step_ / max(1, self.warmup_steps)))
+        self.place_ += self.stride_
 
     def on_epoch_end(self, net, **_):
         self.epoch_ += 1
@@ -159,7 +165,9 @@ class BestEpoch(Callback):
 
     def on_train_end(self, net, **_):
         if self.diverged_ and self.best_epoch_ == 0 and self.accept_any:
-            raise FloatingPointError(_DIVERGED.format(lr=net.lr) + " No epoch before it was finite.")
+            raise FloatingPointError(
+                _DIVERGED.format(lr=net.lr) + " No epoch before it was finite."
+            )
         if self.diverged_:
             message = _DIVERGED.format(lr=net.lr) + f" Went back to epoch {self.best_epoch_}."
             warnings.warn(message, ConvergenceWarning, stacklevel=2)

@@ -132,7 +132,7 @@ class _RealColumns(Likelihood):
         # A constant column has a standard deviation of rounding errors; it takes the typical
         # scale of the others, so that it neither divides by zero nor dwarfs them.
         rounding = 10 * np.finfo(np.float64).eps * len(X) ** 0.5 * np.abs(self.centre)
-        varies = deviation > np.maximum(rounding, np.finfo(np.float64).tiny**0.5)
+        varies = deviation > np.maximum(rounding, np.finfo(np.float64).tiny ** 0.5)
         typical = np.sqrt(np.mean(deviation[varies] ** 2)) if varies.any() else 1.0
         self.varies = varies
         self.scale = np.where(varies, deviation, typical)

@@ -120,7 +120,9 @@ def best_gain(objective, candidates=tuple(2.0 ** np.arange(-1, 6))):
     neighbours in steps of a quarter of an octave."""
     scores = {gain: objective(gain) for gain in candidates}
     best = max(scores, key=scores.__getitem__)
-    scores |= {gain: objective(gain) for gain in best * 2.0 ** (np.arange(-3, 4) / 4) if gain != best}
+    scores |= {
+        gain: objective(gain) for gain in best * 2.0 ** (np.arange(-3, 4) / 4) if gain != best
+    }
     return max(scores, key=scores.__getitem__)
 
 

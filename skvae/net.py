@@ -115,7 +115,11 @@ class VAENet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=True)
             step = step_fn(batch, **fit_params)
             size = len(batch[0]["x"])
-            total, n_rows, n_batches = total + size * step["loss"].detach(), n_rows + size, n_batches + 1
+            total, n_rows, n_batches = (
+                total + size * step["loss"].detach(),
+                n_rows + size,
+                n_batches + 1,
+            )
             self.notify("on_batch_end", batch=batch, training=True, **step)
         self._record_loss("train_loss", float(total) / n_rows)
         self.history.record("train_batch_count", n_batches)

@@ -1,11 +1,7 @@
 """VAETransformer: check, assemble, numpy in and out."""
 
-import math
 import warnings
 from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import replace
-from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -19,51 +15,142 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
-from skorch.helper import predefined_split
-from torch.utils.data import Subset
 
 from ._input import FLOATS, checked_rows, column_namer
 from ._random import draw_seed, row_normals, scoped_seed
-from .batches import Rows
-from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
+from .assembly import SKORCH_PREFIXES, start_rows, trained_net
 from .coordinates import measure_coordinates
 from .likelihoods import LIKELIHOODS
-from .linear_start import best_gain, linear_start
-from .net import VAENet
 from .networks import ACTIVATIONS, NETWORKS
 from .objective import importance_bound
 from .priors import PRIORS
-from .vae import VAE
 
-# Defaults that "auto" and the net use; docs/defaults.md has the measurements behind them.
-_STEPS = 4000
-_BATCHES = 25
-_BATCH_SIZES = 32, 256
-_EPOCHS = 15, 200
-_WEIGHT_DECAY = 0.05
-_AFFINE_RATE = 0.1
-_NOISE_RATE = 5.0
-_GRADIENT_CLIP = 10_000.0
-_RANDOM_KL_WARMUP = 0.1
-_LEAST_VALIDATION_ROWS = 5
-_VALIDATION_ROWS = 50
-_VALIDATION_DRAWS = 2000
-_GAIN_ROWS = 2000
 _COVARIANCE_DRAWS = 4096
-
-_SKORCH_PREFIXES = (
-    "optimizer__",
-    "iterator_train__",
-    "iterator_valid__",
-    "callbacks__",
-    "criterion__",
-)
-# Parts of the net that have parameters of the estimator's own.
-_OWNED = ("module", "criterion__beta", "train_split__")
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """DOC"""
+    r"""A variational autoencoder in the place of PCA.
+
+    The model is p(x|z) p(z) with a neural encoder q(z|x). With `init="pca"` it starts as
+    probabilistic PCA, in closed form, and learns only what a line cannot say: an epoch is accepted
+    only where held-out rows are more likely than under the start, beyond one standard error. Where
+    none is, the fitted model is PCA, refitted on all rows.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of latent components.
+    likelihood : {"gaussian", "diagonal_gaussian", "heteroscedastic_gaussian", "bernoulli"} or \
+            callable, default="gaussian"
+        The law p(x|z): one noise variance (pPCA's), one a column (FactorAnalysis's), one a column
+        given by the decoder, or binary columns. Or a factory `n_features -> Likelihood`.
+    prior : {"normal"} or callable, default="normal"
+        The law p(z), or a factory `n_components -> Prior`.
+    network : {"mlp", "linear"} or callable, default="mlp"
+        What the encoder and the decoder add to their affine paths, or a factory
+        `(n_in, n_out) -> torch.nn.Module`, called once for each. "linear" adds nothing.
+    hidden_layer_sizes : sequence of int, default=(256, 256)
+        Units of the encoder's hidden layers; the decoder has them in reverse. For `network="mlp"`.
+    activation : {"silu", "relu", "gelu", "elu", "tanh"}, default="silu"
+        For `network="mlp"`.
+    init : {"pca", "random"}, default="pca"
+        Where training starts: the closed form of the linear model, or random weights.
+    whiten : bool, default=False
+        Whether `transform` gives columns of unit variance. By default a column has the standard
+        deviation of what it explains, as PCA's have. Leave it off before nearest neighbours.
+    beta : float, default=1.0
+        Weight of the KL term in the training objective.
+    kl_warmup : "auto" or float in [0, 1), default="auto"
+        Fraction of training over which the KL term's weight rises to `beta`. "auto" is 0 with
+        `init="pca"`, which a warm-up would only lead away from its optimum, and 0.1 with random
+        weights.
+    lr : float, default=2e-3
+        Learning rate of AdamW: warmed up, kept, and brought down at the end of training, whether
+        it ends by `max_epochs` or early.
+    max_epochs : "auto" or int, default="auto"
+        Most passes over the training rows; 0 gives exactly PCA (or FactorAnalysis). "auto" aims at
+        4000 optimizer steps, within 15 and 200 epochs.
+    batch_size : "auto" or int, default="auto"
+        Rows of an optimizer step. "auto" is about a 25th of the rows, a power of two within 32
+        and 256.
+    early_stopping : bool, default=True
+        Whether epochs are judged on held-out rows: training ends when they no longer gain, and
+        the best epoch's weights are put back. Off, all rows train, for `max_epochs`, and the
+        promise never to be worse than PCA is off too.
+    validation_fraction : "auto" or float in (0, 1), default="auto"
+        Part of the rows held out. "auto" is a tenth, but 50 rows or a quarter of them where there
+        are few. With fewer than 5 such rows nothing can be judged: the model stays PCA.
+    n_iter_no_change : int, default=20
+        Epochs without gain after which the learning rate is brought down and training ends.
+    n_importance_samples : int, default=100
+        Draws a row of `score_samples`. More draws give a higher, tighter bound.
+    batch_transform : callable or None, default=None
+        Applied to each training batch, a tensor (n, n_features) in the units of X, anew in every
+        epoch. `torch.bernoulli` binarizes grey images dynamically.
+    device : str or torch.device, default="auto"
+        "auto" is CUDA, else MPS, else the CPU.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit's weights instead of a new start.
+    callbacks : list of skorch callbacks or None, default=None
+        Cloned before use. Ours are named "best_epoch", "kl_warmup" and "lr_schedule".
+    net_params : dict or None, default=None
+        Further parameters of the skorch net, such as {"optimizer": torch.optim.SGD}.
+    random_state : int, RandomState instance or None, default=None
+        One seed gives the same bits on the same machine, device and thread count. None differs
+        between fits, and leaves numpy's global state alone.
+    verbose : int, default=0
+        1 prints a line an epoch, and a progress bar where work takes more than two seconds.
+    **skorch_params
+        Parameters of the skorch net by its double-underscore names, which can be searched:
+        `optimizer__weight_decay`, `iterator_train__...`, `callbacks__...`. They win over
+        `net_params`, which win over our defaults.
+
+    Attributes
+    ----------
+    net_ : VAENet
+        The skorch net; `net_.module_` is the VAE.
+    history_ : skorch.history.History
+        An entry an epoch: losses in nats per row.
+    n_components_ : int
+    components_ : ndarray of shape (n_components, n_features)
+        Unit directions in which the components move a reconstruction, at the latent origin: the
+        Jacobian of `inverse_transform`, scaled to unit rows. By decreasing explained variance.
+    explained_variance_, explained_variance_ratio_, singular_values_ : ndarray of shape \
+            (n_components,)
+        Variance of the data along what each component moves, averaged over the rows.
+    mean_ : ndarray of shape (n_features,)
+    noise_variance_ : float or ndarray of shape (n_features,)
+        Variance of x given z, in squared units of X, averaged over rows; one number where the
+        likelihood shares it.
+    n_features_in_, n_samples_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Where X had string column names.
+    coordinates_ : Coordinates
+        The map between posterior means and the columns of `transform`.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : What this is at `max_epochs=0`.
+    sklearn.decomposition.FactorAnalysis : The same with `likelihood="diagonal_gaussian"`.
+
+    References
+    ----------
+    D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
+    J. Lucas, G. Tucker, R. Grosse, M. Norouzi, "Don't Blame the ELBO! A Linear VAE Perspective on
+    Posterior Collapse", NeurIPS 2019.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from skvae import VAETransformer
+    >>> X = load_digits().data
+    >>> vae = VAETransformer(8, max_epochs=5, random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (1797, 8)
+    >>> vae.score(X) > PCA(8).fit(X).score(X)
+    True
+    """
 
     _parameter_constraints = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -177,12 +264,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If the user interrupts training.
         """
         with self._kept_on_failure():
-            earlier = (self.net_, self.coordinates_) if self._warm() else None
-            X = checked_rows(self, X, reset=earlier is None)
+            warm = self.warm_start and hasattr(self, "net_")
+            X = checked_rows(self, X, reset=not warm)
             seed = draw_seed(self.random_state)
             with scoped_seed(seed):
-                net, start = self._trained_net(X, seed, earlier and earlier[0])
-                self._set_fitted(net, X, seed, start is not None, earlier and earlier[1])
+                net, start = trained_net(
+                    self,
+                    X,
+                    seed,
+                    name_column=column_namer(self),
+                    earlier=self.net_ if warm else None,
+                )
+                self._set_fitted(net, X, seed, start is not None, warm)
         return self
 
     @contextmanager
@@ -196,206 +289,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             vars(self).update(before)
             raise
 
-    def _warm(self):
-        return self.warm_start and hasattr(self, "net_")
-
-    def _trained_net(self, X, seed, earlier):
-        """The net with the accepted weights, and the linear start if these are that start's.
-
-        `earlier` is the net that a warm start goes on from, or None.
-        """
-        n_samples, n_features = X.shape
-        self._check_n_components(n_samples, n_features)
-        start_rows = self._start_rows(X, seed)
-        vae = self._build(n_samples, n_features) if earlier is None else self._continued(earlier)
-        vae.likelihood.check_support(start_rows, column_namer(self))
-
-        rows = Rows(X, transform=self.batch_transform, device=_device(self.device))
-        train, valid = self._split(rows, seed)
-        net = self._net(vae, n_train=len(train), valid=valid, device=rows.device, seed=seed)
-        net.initialize()
-        start = None
-        if earlier is None:
-            start = self._load_start(net, start_rows[_indices(train)], seed)
-        if net.max_epochs and (valid is not None or not self._selects):
-            for part in (train, valid) if valid is not None else (train,):
-                part.dataset.set_units(vae.likelihood.centre, vae.likelihood.scale)
-            net.partial_fit(train)
-            if dict(net.callbacks_)["best_epoch"].accepted_:
-                start = None
-            elif start is not None:
-                start = self._load_start(net, start_rows, seed)
-        if net.device != "mps":
-            net.module_.double()
-        if start is not None:
-            # Again in double precision: exactly the closed form.
-            net.module_.load_start(start)
-        return net, start
-
-    @property
-    def _selects(self):
-        """Whether epochs are selected on held-out rows."""
-        return self.early_stopping and self.max_epochs != 0
-
-    def _check_n_components(self, n_samples, n_features):
-        limit = min(n_samples, n_features)
-        if self.init == "pca" and self.n_components > limit:
-            raise ValueError(
-                f"n_components={self.n_components} must be between 1 and min(n_samples, "
-                f"n_features)={limit} with init='pca'; init='random' takes more."
-            )
-
-    def _start_rows(self, X, seed):
-        """The rows that the support check and the linear start see, in float64.
-
-        With a `batch_transform` they are one draw of it, the same each time in one fit.
-        """
-        if self.batch_transform is None:
-            return np.asarray(X, dtype=np.float64)
-        with scoped_seed(seed):
-            rows = Rows(X, transform=self.batch_transform).batch(torch.arange(len(X)))
-        return rows["x"].double().numpy()
-
-    def _build(self, n_samples, n_features):
-        """The model of the parts that the parameters name, called with the sizes of X."""
-        # A small sample says little of what lies beyond two standard deviations; a large one does.
-        latent_limit = max(2.0, 2.0 * math.log10(n_samples) - 2.0)
-        k, sizes = self.n_components, tuple(self.hidden_layer_sizes)
-        likelihood = LIKELIHOODS.get(self.likelihood, self.likelihood)(n_features)
-        prior = PRIORS.get(self.prior, self.prior)(k)
-        make_encoder = make_decoder = self.network
-        if isinstance(self.network, str):
-            network = partial(NETWORKS[self.network], activation=self.activation)
-            make_encoder = partial(network, hidden_layer_sizes=sizes)
-            make_decoder = partial(network, hidden_layer_sizes=sizes[::-1])
-        encoder, decoder = make_encoder(n_features, 2 * k), make_decoder(k, likelihood.n_outputs)
-        return VAE(likelihood, prior, encoder, decoder, k, latent_limit=latent_limit)
-
-    def _continued(self, earlier):
-        """A copy of the earlier fit's model, to train on from there."""
-        if self.n_components != self.n_components_:
-            raise ValueError(
-                f"n_components={self.n_components} differs from the {self.n_components_} of the fit "
-                "that warm_start=True goes on from; keep it, or set warm_start=False."
-            )
-        return deepcopy(earlier.module_).float()
-
-    def _split(self, rows, seed):
-        """Training and validation part of the rows; no validation part where nothing is selected."""
-        if not self._selects:
-            return Subset(rows, np.arange(len(rows))), None
-        split = (self.net_params or {}).get("train_split")
-        if split is not None:
-            return _user_split(split, rows)
-        if self.validation_fraction == "auto":
-            n_valid = max(math.ceil(len(rows) / 10), min(_VALIDATION_ROWS, len(rows) // 4))
-        else:
-            n_valid = math.ceil(self.validation_fraction * len(rows))
-        if n_valid < _LEAST_VALIDATION_ROWS and self.init == "pca":
-            n_valid = 0
-        order = np.random.RandomState(seed).permutation(len(rows))
-        valid = Subset(rows, np.sort(order[:n_valid])) if n_valid else None
-        return Subset(rows, np.sort(order[n_valid:])), valid
-
-    def _net(self, vae, *, n_train, valid, device, seed):
-        """The skorch net, its parameters in order of precedence: ours, net_params, `__` names."""
-        epochs, batch_size = self._resolved_sizes(n_train)
-        random_start = self.init == "random" and not self._warm()
-        kl_warmup = self.kl_warmup
-        if kl_warmup == "auto":
-            kl_warmup = _RANDOM_KL_WARMUP if random_start else 0.0
-        callbacks = [
-            ("best_epoch", BestEpoch(select=valid is not None, accept_any=random_start)),
-            ("kl_warmup", KLWarmup(kl_warmup)),
-            ("lr_schedule", WarmupStableDecay(patience=self.n_iter_no_change if valid else None)),
-            *deepcopy(self.callbacks or []),
-        ]
-        params = {
-            "lr": self.lr,
-            "max_epochs": epochs,
-            "batch_size": batch_size,
-            "device": device,
-            "verbose": self.verbose,
-            "callbacks": callbacks,
-            "train_split": predefined_split(valid) if valid is not None else None,
-            "criterion__beta": self.beta,
-            "gradient_clip": _GRADIENT_CLIP,
-            "iterator_train__shuffle": True,
-            "n_valid_draws": int(np.clip(_VALIDATION_DRAWS // max(1, len(valid or [])), 1, 32)),
-            "valid_seed": seed,
-        }
-        given = self._given_skorch_params()
-        if "optimizer" not in given:
-            params |= {
-                "optimizer__fused": device.startswith(("cpu", "cuda")),
-                "optimizer__weight_decay": _WEIGHT_DECAY,
-                "optimizer__param_groups": self._param_groups(),
-            }
-        given.pop("train_split", None)
-        return VAENet(vae, **(params | given))
-
-    def _param_groups(self):
-        """No weight decay on the affine path, the gates and the noise, and their own rates."""
-        return [
-            ("affine_*", {"weight_decay": 0.0, "lr": self.lr * _AFFINE_RATE}),
-            ("likelihood.*", {"weight_decay": 0.0, "lr": self.lr * _NOISE_RATE}),
-            ("*.gate", {"weight_decay": 0.0}),
-        ]
-
-    def _given_skorch_params(self):
-        """The user's own parameters of the skorch net; `__` names win over `net_params`."""
-        given = dict(self.net_params or {})
-        for name in given:
-            if name in self._get_param_names() or name.split("__")[0] in _OWNED:
-                raise ValueError(
-                    f"net_params has {name!r}, which VAETransformer sets itself: use its own "
-                    "parameters (lr, max_epochs, batch_size, device, callbacks, verbose, beta; "
-                    "network and likelihood for the module)."
-                )
-        for name in (skorch := getattr(self, "_skorch_params", {})):
-            if not name.startswith(_SKORCH_PREFIXES):
-                raise TypeError(
-                    f"VAETransformer got an unexpected parameter {name!r}; beside its own it takes "
-                    f"those of the skorch net that start with {', '.join(_SKORCH_PREFIXES)}."
-                )
-        return given | skorch
-
-    def _resolved_sizes(self, n_train):
-        """Epochs and rows a batch, "auto" resolved."""
-        batch_size = self.batch_size
-        if batch_size == "auto":
-            batch_size = int(np.clip(2 ** round(math.log2(max(1, n_train / _BATCHES))), *_BATCH_SIZES))
-        epochs = self.max_epochs
-        if epochs == "auto":
-            epochs = int(np.clip(_STEPS / math.ceil(n_train / batch_size), *_EPOCHS))
-        return epochs, min(batch_size, n_train)
-
-    def _load_start(self, net, X, seed):
-        """Load the linear start fitted on the rows X into the module; None with random weights."""
-        vae = net.module_
-        vae.likelihood.set_units(X)
-        if self.init == "random":
-            return None
-        start = linear_start(
-            X,
-            self.n_components,
-            model=vae.likelihood.linear_model,
-            least_noise=vae.likelihood.least_noise(),
-            seed=seed,
-        )
-        if not vae.likelihood.exact_start:
-            some = Rows(X[:_GAIN_ROWS], device=net.device)
-            some.set_units(vae.likelihood.centre, vae.likelihood.scale)
-
-            def objective(gain):
-                vae.load_start(replace(start, gain=gain))
-                return -net.validate(some).mean()
-
-            start = replace(start, gain=best_gain(objective))
-        vae.load_start(start)
-        return start
-
-    def _set_fitted(self, net, X, seed, closed_form, earlier):
+    def _set_fitted(self, net, X, seed, closed_form, warm):
         """The fitted attributes, measured on the rows X."""
         self.net_ = net
         self.history_ = net.history
@@ -403,10 +297,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.n_components_ = self.n_components
         self._seed = seed
         if self.batch_transform is not None:
-            X = self._start_rows(X, seed)
+            X = start_rows(self, X, seed)
         mean, variance = self._posterior(np.asarray(X, dtype=np.float64))
         self.coordinates_ = measure_coordinates(
-            net, mean, variance, closed_form=closed_form, whiten=self.whiten, keep=earlier
+            net,
+            mean,
+            variance,
+            closed_form=closed_form,
+            whiten=self.whiten,
+            keep=self.coordinates_ if warm else None,
         )
         if self.coordinates_.inactive.any():
             warnings.warn(
@@ -428,7 +327,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Variance of x given z in squared units of X: one number if shared, else one a column."""
         likelihood = self.net_.module_.likelihood
         rows = mean[np.unique(np.linspace(0, len(mean) - 1, 512).astype(int))]
-        variance = self.net_.apply(_observation_variance, rows, elements_per_row=likelihood.n_outputs)
+        variance = self.net_.apply(
+            _observation_variance, rows, elements_per_row=likelihood.n_outputs
+        )
         columns = variance.mean(axis=0) * likelihood.scale**2
         return float(columns.mean()) if likelihood.shared_noise else columns
 
@@ -493,7 +394,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             )
         likelihood = self.net_.module_.likelihood
         z = self.coordinates_.to_latent(T.astype(np.float64))
-        mean = self.net_.apply("decode", z, dtype=_torch_dtype(T), elements_per_row=likelihood.n_outputs)
+        mean = self.net_.apply(
+            "decode", z, dtype=_torch_dtype(T), elements_per_row=likelihood.n_outputs
+        )
         return (mean * likelihood.scale + likelihood.centre).astype(T.dtype, copy=False)
 
     def sample(self, n_samples=1, random_state=None):
@@ -645,7 +548,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         -------
         self : VAETransformer
         """
-        skorch = {name: value for name, value in params.items() if name.startswith(_SKORCH_PREFIXES)}
+        skorch = {name: value for name, value in params.items() if name.startswith(SKORCH_PREFIXES)}
         super().set_params(**{name: params[name] for name in params.keys() - skorch.keys()})
         if skorch:
             self._skorch_params = getattr(self, "_skorch_params", {}) | skorch
@@ -672,32 +575,3 @@ def _moments(module, z):
 
 def _torch_dtype(X):
     return torch.float32 if X.dtype == np.float32 else torch.float64
-
-
-def _device(device):
-    """The device as skorch takes it, "auto" resolved to CUDA, else MPS, else the CPU."""
-    if device != "auto":
-        try:
-            return str(torch.device(device))
-        except RuntimeError as error:
-            raise ValueError(
-                f"device={device!r} is not a device: use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or "
-                "a torch.device."
-            ) from error
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _indices(subset):
-    return np.asarray(subset.indices)
-
-
-def _user_split(split, rows):
-    """A skorch `train_split` of the user's own on the rows."""
-    train, valid = split(rows)
-    if not isinstance(train, Subset):
-        train = Subset(train, np.arange(len(train)))
-    if valid is not None and not isinstance(valid, Subset):
-        valid = Subset(Rows(np.asarray(valid.X), rows.transform, rows.device), np.arange(len(valid)))
-    return train, valid

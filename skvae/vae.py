@@ -79,10 +79,9 @@ class VAE(nn.Module):
         prior.
     """
 
-    def __init__(
-        self, likelihood, prior, encoder, decoder, n_components, *, latent_limit=math.inf
-    ):
+    def __init__(self, likelihood, prior, encoder, decoder, n_components, *, latent_limit=math.inf):
         super().__init__()
+        self.n_components = n_components
         self.latent_limit = latent_limit
         n_features, n_outputs = likelihood.n_features, likelihood.n_outputs
         self.likelihood = likelihood

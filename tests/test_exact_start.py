@@ -51,7 +51,9 @@ def test_equals_pca(name, k):
     assert differs_by(vae.score_samples(X), scores, scores.std()) < 1e-4
     assert vae.score(X) == pytest.approx(pca.score(X), rel=1e-6)
     assert differs_by(vae.components_, pca.components_, 1) < 1e-4
-    assert differs_by(vae.explained_variance_, pca.explained_variance_, pca.explained_variance_) < 1e-4
+    assert (
+        differs_by(vae.explained_variance_, pca.explained_variance_, pca.explained_variance_) < 1e-4
+    )
     assert differs_by(vae.explained_variance_ratio_, pca.explained_variance_ratio_, 1) < 1e-4
     assert differs_by(vae.singular_values_, pca.singular_values_, pca.singular_values_) < 1e-4
     assert isinstance(vae.noise_variance_, float)
@@ -153,9 +155,13 @@ def test_the_kl_of_a_component_is_half_its_log_signal_to_noise():
 
 def test_more_components_than_the_data_has_raises_as_pca_does():
     X = load_iris().data
-    with pytest.raises(ValueError, match=r"n_components=5 must be between .* min\(n_samples, n_features\)=4"):
+    with pytest.raises(
+        ValueError, match=r"n_components=5 must be between .* min\(n_samples, n_features\)=4"
+    ):
         VAETransformer(5).fit(X)
-    with pytest.raises(ValueError, match=r"n_components=5 must be between .* min\(n_samples, n_features\)=4"):
+    with pytest.raises(
+        ValueError, match=r"n_components=5 must be between .* min\(n_samples, n_features\)=4"
+    ):
         PCA(5).fit(X)
 
 

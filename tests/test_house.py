@@ -8,6 +8,7 @@ import skvae
 FLOORS = {
     "__init__": 7,
     "transformer": 5,
+    "assembly": 4,
     "coordinates": 4,
     "net": 3,
     "vae": 2,

@@ -187,7 +187,9 @@ def test_networks_start_silent_and_learn(name):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_mlp_layers(activation):
     network = MLP(3, 5, hidden_layer_sizes=(7, 6), activation=activation)
-    sizes = [(m.in_features, m.out_features) for m in network.layers if isinstance(m, torch.nn.Linear)]
+    sizes = [
+        (m.in_features, m.out_features) for m in network.layers if isinstance(m, torch.nn.Linear)
+    ]
     assert sizes == [(3, 7), (7, 6), (6, 5)]
     assert [type(m) for m in network.layers[1::2]] == [ACTIVATIONS[activation]] * 2
 

@@ -91,8 +91,8 @@ EXTRA_CHECKS = [
 ]
 
 
-# The checks of set_output give arrays to what was fitted on tables.
-@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+# The checks of set_output give arrays to what was fitted on tables, and tables to what was not.
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names:UserWarning")
 @pytest.mark.parametrize("check", EXTRA_CHECKS)
 def test_checks_that_check_estimator_leaves_out(check):
     getattr(estimator_checks, check)("VAETransformer", small())

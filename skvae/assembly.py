@@ -1,0 +1,298 @@
+"""From parameters to a trained net: names into parts, the linear start, the split, training.
+
+The functions take the estimator as `params` and read its parameters, nothing else.
+"""
+
+import math
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from skorch.helper import predefined_split
+from torch.utils.data import Subset
+
+from ._random import scoped_seed
+from .batches import Rows
+from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
+from .likelihoods import LIKELIHOODS
+from .linear_start import best_gain, linear_start
+from .net import VAENet
+from .networks import NETWORKS
+from .priors import PRIORS
+from .vae import VAE
+
+# Defaults of training; docs/defaults.md has the measurements behind them.
+_STEPS = 4000  # that "auto" epochs aim at,
+_EPOCHS = 15, 200  # within these;
+_BATCHES = 25  # an epoch that an "auto" batch size aims at,
+_BATCH_SIZES = 32, 256  # within these
+_VALIDATION_ROWS = 50  # held out at least, up to a quarter of the rows
+_LEAST_VALIDATION_ROWS = 5  # below which nothing can be judged
+_VALIDATION_DRAWS = 2000  # of the posterior, shared out among the held-out rows
+_WEIGHT_DECAY = 0.05  # of the networks, towards silence: towards PCA
+_AFFINE_RATE = 0.1  # of lr, for the affine path: it starts at an optimum
+_NOISE_RATE = 5.0  # of lr, for the likelihood's own parameters, which are logarithms
+_GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
+_RANDOM_KL_WARMUP = 0.1
+_GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at
+
+SKORCH_PREFIXES = (
+    "optimizer__",
+    "iterator_train__",
+    "iterator_valid__",
+    "callbacks__",
+    "criterion__",
+)
+
+
+def trained_net(params, X, seed, *, name_column, earlier=None):
+    """Build the model on the rows X and train it, to the epoch that is accepted.
+
+    Parameters
+    ----------
+    params : VAETransformer
+    X : ndarray of shape (n_samples, n_features)
+    seed : int
+        The global generators have to be seeded with it by the caller.
+    name_column : callable
+        From a column's position to its name in error messages.
+    earlier : VAENet, optional
+        The net that a warm start goes on from.
+
+    Returns
+    -------
+    net : VAENet
+        Its module in double precision (single on MPS, which has no other).
+    start : LinearStart or None
+        The closed form on all rows, if the model is that and nothing was accepted beyond it.
+    """
+    n_samples, n_features = X.shape
+    _check_n_components(params, n_samples, n_features)
+    rows_at_start = start_rows(params, X, seed)
+    vae = _build(params, n_samples, n_features) if earlier is None else _continued(params, earlier)
+    vae.likelihood.check_support(rows_at_start, name_column)
+
+    rows = Rows(X, transform=params.batch_transform, device=_device(params.device))
+    train, valid = _split(params, rows, seed)
+    net = _net(params, vae, len(train), valid, rows.device, seed, warm=earlier is not None)
+    net.initialize()
+    start = None
+    if earlier is None:
+        start = _load_start(params, net, rows_at_start[np.asarray(train.indices)], seed)
+    if net.max_epochs and (valid is not None or not _selects(params)):
+        for part in (train, valid) if valid is not None else (train,):
+            part.dataset.set_units(vae.likelihood.centre, vae.likelihood.scale)
+        net.partial_fit(train)
+        if dict(net.callbacks_)["best_epoch"].accepted_:
+            start = None
+        elif start is not None:
+            start = _load_start(params, net, rows_at_start, seed)
+    if net.device != "mps":
+        net.module_.double()
+    if start is not None:
+        # Again in double precision: exactly the closed form.
+        net.module_.load_start(start)
+    return net, start
+
+
+def start_rows(params, X, seed):
+    """The rows that the support check and the linear start see, in float64.
+
+    With a `batch_transform` they are one draw of it, the same each time in one fit.
+    """
+    if params.batch_transform is None:
+        return np.asarray(X, dtype=np.float64)
+    with scoped_seed(seed):
+        batch = Rows(X, transform=params.batch_transform).batch(torch.arange(len(X)))
+    return batch["x"].double().numpy()
+
+
+def _check_n_components(params, n_samples, n_features):
+    limit = min(n_samples, n_features)
+    if params.init == "pca" and params.n_components > limit:
+        raise ValueError(
+            f"n_components={params.n_components} must be between 1 and min(n_samples, "
+            f"n_features)={limit} with init='pca'; init='random' takes more."
+        )
+
+
+def _build(params, n_samples, n_features):
+    """The model of the parts that the parameters name, called with the sizes of X."""
+    k, sizes = params.n_components, tuple(params.hidden_layer_sizes)
+    likelihood = LIKELIHOODS.get(params.likelihood, params.likelihood)(n_features)
+    prior = PRIORS.get(params.prior, params.prior)(k)
+    make_encoder = make_decoder = params.network
+    if isinstance(params.network, str):
+        network = partial(NETWORKS[params.network], activation=params.activation)
+        make_encoder = partial(network, hidden_layer_sizes=sizes)
+        make_decoder = partial(network, hidden_layer_sizes=sizes[::-1])
+    encoder, decoder = make_encoder(n_features, 2 * k), make_decoder(k, likelihood.n_outputs)
+    # A small sample says little of what lies beyond two standard deviations, a large one does.
+    limit = max(2.0, 2.0 * math.log10(n_samples) - 2.0)
+    return VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit)
+
+
+def _continued(params, earlier):
+    """A copy of the earlier fit's model, to train on from there."""
+    fitted = earlier.module_.n_components
+    if params.n_components != fitted:
+        raise ValueError(
+            f"n_components={params.n_components} differs from the {fitted} of the fit that "
+            "warm_start=True goes on from; keep it, or set warm_start=False."
+        )
+    return deepcopy(earlier.module_).float()
+
+
+def _selects(params):
+    """Whether epochs are selected on held-out rows."""
+    return params.early_stopping and params.max_epochs != 0
+
+
+def _split(params, rows, seed):
+    """Training and validation part of the rows; no validation part where nothing is selected."""
+    n_samples = len(rows)
+    if not _selects(params):
+        return Subset(rows, np.arange(n_samples)), None
+    split = (params.net_params or {}).get("train_split")
+    if split is not None:
+        return _user_split(split, rows)
+    if params.validation_fraction == "auto":
+        n_valid = max(math.ceil(n_samples / 10), min(_VALIDATION_ROWS, n_samples // 4))
+    else:
+        n_valid = min(math.ceil(params.validation_fraction * n_samples), n_samples - 1)
+    if n_valid < _LEAST_VALIDATION_ROWS and params.init == "pca":
+        n_valid = 0
+    order = np.random.RandomState(seed).permutation(n_samples)
+    valid = Subset(rows, np.sort(order[:n_valid])) if n_valid else None
+    return Subset(rows, np.sort(order[n_valid:])), valid
+
+
+def _user_split(split, rows):
+    """A skorch `train_split` of the user's own on the rows."""
+    train, valid = split(rows)
+    if not isinstance(train, Subset):
+        train = Subset(train, np.arange(len(train)))
+    if valid is not None and not isinstance(valid, Subset):
+        held_out = Rows(np.asarray(valid.X), rows.transform, rows.device)
+        valid = Subset(held_out, np.arange(len(held_out)))
+    return train, valid
+
+
+def _net(params, vae, n_train, valid, device, seed, *, warm):
+    """The skorch net, its parameters in order of precedence: ours, net_params, `__` names."""
+    epochs, batch_size = _resolved_sizes(params, n_train)
+    random_start = params.init == "random" and not warm
+    kl_warmup = params.kl_warmup
+    if kl_warmup == "auto":
+        kl_warmup = _RANDOM_KL_WARMUP if random_start else 0.0
+    callbacks = [
+        ("best_epoch", BestEpoch(select=valid is not None, accept_any=random_start)),
+        ("kl_warmup", KLWarmup(kl_warmup)),
+        ("lr_schedule", WarmupStableDecay(patience=params.n_iter_no_change if valid else None)),
+        *deepcopy(list(params.callbacks or [])),
+    ]
+    defaults = {
+        "lr": params.lr,
+        "max_epochs": epochs,
+        "batch_size": batch_size,
+        "device": device,
+        "verbose": params.verbose,
+        "callbacks": callbacks,
+        "criterion__beta": params.beta,
+        "gradient_clip": _GRADIENT_CLIP,
+        "iterator_train__shuffle": True,
+        "n_valid_draws": int(np.clip(_VALIDATION_DRAWS // max(1, len(valid or [])), 1, 32)),
+        "valid_seed": seed,
+    }
+    given = _given_skorch_params(params)
+    if "optimizer" not in given:
+        defaults |= {
+            "optimizer__fused": device.startswith(("cpu", "cuda")),
+            "optimizer__weight_decay": _WEIGHT_DECAY,
+            "optimizer__param_groups": _param_groups(params.lr),
+        }
+    split = predefined_split(valid) if valid is not None else None
+    return VAENet(vae, **(defaults | given | {"train_split": split}))
+
+
+def _param_groups(lr):
+    """No weight decay on the affine path, the gates and the noise, and their own rates."""
+    return [
+        ("affine_*", {"weight_decay": 0.0, "lr": lr * _AFFINE_RATE}),
+        ("likelihood.*", {"weight_decay": 0.0, "lr": lr * _NOISE_RATE}),
+        ("*.gate", {"weight_decay": 0.0}),
+    ]
+
+
+def _given_skorch_params(params):
+    """The user's own parameters of the skorch net; `__` names win over `net_params`."""
+    net_params = params.net_params or {}
+    own = set(type(params)._get_param_names()) | {"criterion__beta"}
+    for name in net_params:
+        if name in own or name.split("__")[0] == "module":
+            raise ValueError(
+                f"net_params has {name!r}, which VAETransformer sets itself: use its own "
+                "parameters (lr, max_epochs, batch_size, device, callbacks, verbose, beta; "
+                "network, likelihood and prior for the module)."
+            )
+    searched = getattr(params, "_skorch_params", {})
+    for name in searched:
+        if not name.startswith(SKORCH_PREFIXES):
+            raise TypeError(
+                f"VAETransformer got an unexpected parameter {name!r}; beside its own it takes "
+                f"those of the skorch net that start with {', '.join(SKORCH_PREFIXES)}."
+            )
+    return net_params | searched
+
+
+def _resolved_sizes(params, n_train):
+    """Epochs and rows a batch, "auto" resolved."""
+    batch_size, epochs = params.batch_size, params.max_epochs
+    if batch_size == "auto":
+        batch_size = int(np.clip(2 ** round(math.log2(max(1, n_train / _BATCHES))), *_BATCH_SIZES))
+    if epochs == "auto":
+        epochs = int(np.clip(_STEPS // math.ceil(n_train / batch_size), *_EPOCHS))
+    return epochs, min(batch_size, n_train)
+
+
+def _load_start(params, net, X, seed):
+    """Load the linear start fitted on the rows X into the module; None with random weights."""
+    vae = net.module_
+    vae.likelihood.set_units(X)
+    if params.init == "random":
+        return None
+    start = linear_start(
+        X,
+        params.n_components,
+        model=vae.likelihood.linear_model,
+        least_noise=vae.likelihood.least_noise(),
+        seed=seed,
+    )
+    if not vae.likelihood.exact_start:
+        some = Rows(X[:_GAIN_ROWS], device=net.device)
+        some.set_units(vae.likelihood.centre, vae.likelihood.scale)
+
+        def objective(gain):
+            vae.load_start(replace(start, gain=gain))
+            return -net.validate(some).mean()
+
+        start = replace(start, gain=best_gain(objective))
+    vae.load_start(start)
+    return start
+
+
+def _device(device):
+    """The device as skorch takes it, "auto" resolved to CUDA, else MPS, else the CPU."""
+    if device != "auto":
+        try:
+            return str(torch.device(device))
+        except RuntimeError as error:
+            raise ValueError(
+                f"device={device!r} is not a device: use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or "
+                "a torch.device."
+            ) from error
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

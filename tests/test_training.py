@@ -1,0 +1,366 @@
+"""Training by skorch: schedules, selection, weight decay, what the user gives and gets back."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from skorch.dataset import Dataset, ValidSplit
+from skorch.helper import predefined_split
+from torch.utils.data import DataLoader, Subset
+
+from skvae import VAETransformer
+from skvae.batches import Batches, Rows
+from skvae.callbacks import BestEpoch, KLWarmup, WarmupStableDecay
+
+CURVE = np.random.RandomState(0).uniform(-2, 2, size=400)
+# A parabola with a little noise: a line misses it, a small network does not.
+X = np.column_stack([CURVE, CURVE**2, -CURVE]) + np.random.RandomState(1).normal(size=(400, 3)) / 20
+NOISE = np.random.RandomState(2).normal(size=(300, 6))
+
+
+def fitted(X=X, k=1, **params):
+    defaults = {"hidden_layer_sizes": (16,), "max_epochs": 20, "random_state": 0, "lr": 0.01}
+    return VAETransformer(k, **(defaults | params)).fit(X)
+
+
+def callback(estimator, name="best_epoch"):
+    return dict(estimator.net_.callbacks_)[name]
+
+
+class Recorder(Callback):
+    """What a schedule does to the optimizer, epoch by epoch."""
+
+    def on_train_begin(self, net, **_):
+        self.rates, self.warmups, self.valid = [], [], []
+
+    def on_batch_end(self, net, training, **_):
+        self.rates.append(net.optimizer_.param_groups[-1]["lr"])
+        self.warmups.append(net.criterion_.warmup)
+
+
+def test_a_curve_is_learned_that_a_line_misses():
+    vae = fitted(max_epochs=60)
+    pca = PCA(1).fit(X)
+    assert callback(vae).accepted_
+    assert vae.score(X) > pca.score(X) + 0.5
+    error = [np.mean((m.inverse_transform(m.transform(X)) - X) ** 2) for m in (vae, pca)]
+    assert error[0] < 0.5 * error[1]
+
+
+def test_where_a_line_is_all_there_is_the_model_is_pca_on_all_rows():
+    # No epoch at this learning rate comes near the start.
+    vae, pca = fitted(NOISE, 2, lr=0.2), PCA(2, svd_solver="full").fit(NOISE)
+    best = callback(vae)
+    assert not best.accepted_
+    assert len(vae.history_) > 0
+    np.testing.assert_allclose(vae.score_samples(NOISE), pca.score_samples(NOISE), rtol=1e-8)
+    np.testing.assert_allclose(vae.components_, pca.components_, atol=1e-8)
+    assert len(best.best_rows_) == 50
+
+
+def test_on_rows_without_structure_what_is_accepted_does_no_harm():
+    gains = []
+    for seed in range(5):
+        random = np.random.RandomState(seed)
+        rows, fresh = random.normal(size=(300, 6)), random.normal(size=(2000, 6))
+        vae, pca = fitted(rows, 2, lr=2e-3, random_state=seed), PCA(2).fit(rows)
+        gains.append(vae.score_samples(fresh) - pca.score_samples(fresh))
+    # One standard error on 50 rows lets a little noise through: a hundredth of a nat of 8.5.
+    assert np.mean(gains) > -0.02
+
+
+def test_the_gain_that_is_accepted_is_above_one_standard_error():
+    vae = fitted(max_epochs=30)
+    mean, error = callback(vae).gain()
+    assert callback(vae).accepted_
+    assert mean > error > 0
+
+
+def test_acceptance_rule_by_hand():
+    rule = BestEpoch()
+    rule.best_epoch_, rule.diverged_ = 1, False
+    rule.start_rows_ = np.array([1.0, 2.0, 3.0, 4.0])
+    for gains, accepted in (([1, 1, 1, 1.1], True), ([3, -2, 2, -2], False), ([0, 0, 0, 0], False)):
+        rule.best_rows_ = rule.start_rows_ - np.array(gains)
+        mean, error = rule.gain()
+        assert mean == pytest.approx(np.mean(gains))
+        assert error == pytest.approx(np.std(gains, ddof=1) / 2)
+        assert (mean > error) == accepted
+
+
+def test_the_best_weights_come_back_not_the_last():
+    states = {}
+
+    class Keep(Callback):
+        def on_epoch_end(self, net, **_):
+            state = net.module_.state_dict()
+            states[len(net.history)] = {
+                n: v.clone() for n, v in state.items() if torch.is_tensor(v)
+            }
+
+    # A learning rate that is much too high: later epochs are worse than earlier ones.
+    vae = fitted(
+        lr=0.1,
+        max_epochs=40,
+        callbacks=[Keep()],
+        n_iter_no_change=40,
+        callbacks__lr_schedule=None,
+    )
+    best = callback(vae)
+    losses = vae.history_[:, "valid_loss"]
+    assert best.accepted_
+    assert best.best_epoch_ == int(np.argmin(losses)) + 1 < len(losses)
+    module = vae.net_.module_.state_dict()
+    for name, value in states[best.best_epoch_].items():
+        torch.testing.assert_close(module[name], value.double(), rtol=0, atol=0)
+    assert any((states[len(losses)][n] != v).any() for n, v in states[best.best_epoch_].items())
+
+
+def test_without_early_stopping_all_rows_train_to_the_last_epoch():
+    vae = fitted(early_stopping=False, max_epochs=7)
+    assert len(vae.history_) == 7
+    assert callback(vae).best_epoch_ == 7
+    assert "valid_loss" not in vae.history_[0]
+    assert vae.history_[0, "train_batch_count"] == len(X) // 32 + (len(X) % 32 > 1)
+
+
+def test_too_few_rows_to_judge_stay_pca():
+    rows = X[:16]
+    vae = fitted(rows)
+    assert len(vae.history_) == 0
+    expected = PCA(1, svd_solver="full").fit(rows).score_samples(rows)
+    np.testing.assert_allclose(vae.score_samples(rows), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_the_learning_rate_ends_low(early):
+    recorder = Recorder()
+    rows = NOISE if early else X
+    params = {"callbacks": [recorder], "max_epochs": 30, "lr": 0.01}
+    if early:
+        vae = fitted(rows, 2, n_iter_no_change=5, **params)
+        assert len(vae.history_) < 30
+    else:
+        vae = fitted(rows, early_stopping=False, **params)
+        assert len(vae.history_) == 30
+    # Callbacks are cloned: ours was never trained with.
+    assert not hasattr(recorder, "rates")
+    rates = np.array(vae.net_.callbacks[-1].rates)
+    peak = rates.max()
+    assert peak == pytest.approx(0.01)
+    assert rates[0] < 0.1 * peak
+    assert rates[-1] < 0.1 * peak
+    falling = rates[rates.argmax() :]
+    assert (np.diff(falling) <= 1e-12).all()
+    # The plateau's rate is back for a fit that goes on.
+    assert vae.net_.optimizer_.param_groups[-1]["lr"] == pytest.approx(0.01)
+
+
+def test_warm_up_of_the_divergence_is_off_with_the_pca_start_and_ends_at_beta():
+    plain = fitted(callbacks=[Recorder()], max_epochs=4)
+    assert set(plain.net_.callbacks[-1].warmups) == {1.0}
+    warmed = fitted(callbacks=[Recorder()], max_epochs=10, kl_warmup=0.5, beta=2.0)
+    warmups = warmed.net_.callbacks[-1].warmups
+    assert warmups[0] == 0
+    assert warmups[-1] == 1
+    assert warmed.net_.criterion_.warmup == 1
+    assert warmed.net_.criterion_.beta == 2.0
+    random_start = fitted(callbacks=[Recorder()], max_epochs=20, init="random")
+    assert random_start.net_.callbacks[-1].warmups[0] == 0
+    assert random_start.net_.callbacks[-1].warmups[-1] == 1
+
+
+def test_no_weight_decay_on_the_affine_path_the_gates_and_the_noise():
+    vae = fitted(network=torch.nn.Linear, max_epochs=1, early_stopping=False)
+    net = vae.net_
+    decay = {}
+    for group in net.optimizer_.param_groups:
+        for parameter in group["params"]:
+            decay[id(parameter)] = group["weight_decay"]
+    for name, parameter in net.module_.named_parameters():
+        free = name.startswith(("affine", "likelihood")) or name.endswith("gate")
+        assert (decay[id(parameter)] == 0) == free, name
+    assert {name.split(".")[-1] for name, _ in net.module_.named_parameters()} >= {"gate"}
+
+
+def test_gradients_are_clipped_after_backward():
+    norms = []
+
+    class Norm(Callback):
+        def on_batch_end(self, net, training, **_):
+            grads = [p.grad for p in net.module_.parameters() if p.grad is not None]
+            norms.append(torch.linalg.vector_norm(torch.cat([g.flatten() for g in grads])).item())
+
+    fitted(callbacks=[Norm()], net_params={"gradient_clip": 0.5}, max_epochs=2)
+    assert max(norms) <= 0.5 * (1 + 1e-4)
+    assert max(norms) > 0.4
+
+
+def test_net_is_a_skorch_net_and_takes_its_parameters():
+    vae = fitted(
+        max_epochs=3,
+        net_params={"optimizer": torch.optim.SGD, "optimizer__momentum": 0.5},
+        optimizer__momentum=0.25,
+    )
+    assert isinstance(vae.net_, NeuralNet)
+    assert isinstance(vae.net_.optimizer_, torch.optim.SGD)
+    # Double-underscore names win over net_params.
+    assert vae.net_.optimizer_.param_groups[0]["momentum"] == 0.25
+    assert vae.history_ is vae.net_.history
+    assert {"train_loss", "valid_loss", "dur"} <= set(vae.history_[0])
+
+
+def test_a_stock_loader_and_a_hook_on_gradients_work():
+    seen = []
+
+    class Gradients(Callback):
+        def on_grad_computed(self, net, named_parameters, **_):
+            seen.append(len(list(named_parameters)))
+
+    vae = fitted(
+        max_epochs=2,
+        callbacks=[Gradients()],
+        net_params={"iterator_train": DataLoader, "iterator_valid": DataLoader},
+    )
+    assert len(seen) == sum(row["train_batch_count"] for row in vae.history_)
+    assert min(seen) > 5
+
+
+def test_a_train_split_of_the_users_own():
+    vae = fitted(max_epochs=2, net_params={"train_split": ValidSplit(4)})
+    assert len(vae.net_.valid_rows_) == 100
+    held_out = Dataset(X[:30] + 1)
+    other = fitted(max_epochs=2, net_params={"train_split": predefined_split(held_out)})
+    assert len(other.net_.valid_rows_) == 30
+    # The same rows in working units of the training part, not those rows as they are.
+    assert other.net_.valid_rows_.mean() < 100
+
+
+def test_the_start_is_fitted_on_the_training_part_only():
+    class Start(Callback):
+        def on_train_begin(self, net, X=None, **_):
+            self.centre, self.indices = net.module_.likelihood.centre, np.asarray(X.indices)
+
+    vae = fitted(max_epochs=1, callbacks=[Start()])
+    start = vae.net_.callbacks[-1]
+    assert len(start.indices) == 350
+    np.testing.assert_allclose(start.centre, X[start.indices].mean(axis=0))
+
+
+def test_dynamic_binarization_draws_anew_for_every_batch():
+    grey = load_digits().data[:200] / 16
+    drawn = []
+
+    def binarize(batch):
+        drawn.append(torch.bernoulli(batch))
+        return drawn[-1]
+
+    vae = fitted(
+        grey, 4, likelihood="bernoulli", batch_transform=binarize, max_epochs=2, batch_size=200
+    )
+    first, second = [b for b in drawn if len(b) == 150][-2:]
+    assert set(first.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(first.sort(0).values, second.sort(0).values)
+    binary = (grey > 0.5).astype(float)
+    assert np.isfinite(vae.score(binary))
+    again = fitted(
+        grey,
+        4,
+        likelihood="bernoulli",
+        batch_transform=torch.bernoulli,
+        max_epochs=2,
+        batch_size=200,
+    )
+    np.testing.assert_array_equal(vae.transform(binary), again.transform(binary))
+
+
+def test_bernoulli_learns_beyond_its_start():
+    binary = (load_digits().data > 7).astype(float)
+    start = fitted(binary, 8, likelihood="bernoulli", max_epochs=0)
+    vae = fitted(binary, 8, likelihood="bernoulli", max_epochs=15, hidden_layer_sizes=(64,))
+    independent = binary.mean(0).clip(1e-3, 1 - 1e-3)
+    baseline = (binary * np.log(independent) + (1 - binary) * np.log(1 - independent)).sum(1).mean()
+    assert start.score(binary) > baseline + 3
+    assert vae.score(binary) > start.score(binary) + 1
+    assert set(np.unique(vae.sample(20, random_state=0))) == {0.0, 1.0}
+    probabilities = vae.inverse_transform(vae.transform(binary[:5]))
+    assert ((probabilities > 0) & (probabilities < 1)).all()
+
+
+def test_heteroscedastic_noise_is_learned():
+    random = np.random.RandomState(0)
+    t = random.uniform(-1, 1, size=600)
+    width = np.where(t > 0, 1.0, 0.05)
+    rows = np.column_stack([5 * t, 5 * t, random.normal(size=600) * width])
+    shared = fitted(rows, max_epochs=60)
+    free = fitted(rows, likelihood="heteroscedastic_gaussian", max_epochs=60)
+    assert free.score(rows) > shared.score(rows) + 0.5
+
+
+def test_warm_start_goes_on_from_the_last_weights():
+    vae = fitted(warm_start=True, max_epochs=5)
+    before, order = vae.score(X), vae.coordinates_.order
+    losses = vae.history_[:, "valid_loss"]
+    vae.fit(X)
+    assert vae.history_[0, "valid_loss"] < losses[0]
+    assert vae.score(X) >= before - 0.05
+    np.testing.assert_array_equal(vae.coordinates_.order, order)
+    with pytest.raises(ValueError, match="n_components=2 differs from the 1"):
+        vae.set_params(n_components=2).fit(X)
+
+
+def test_verbose_prints_a_line_an_epoch(capsys):
+    fitted(max_epochs=3, verbose=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == ["1", "2", "3"]
+    fitted(max_epochs=3, verbose=0)
+    assert capsys.readouterr().out == ""
+
+
+def test_batches_are_whole_and_never_of_a_single_row():
+    rows = Rows(np.arange(66.0).reshape(33, 2))
+    rows.set_units(np.zeros(2), np.ones(2))
+    asked = []
+    original = rows.batch
+    rows.batch = lambda indices: asked.append(len(indices)) or original(indices)
+    batches = Batches(Subset(rows, np.arange(33)), 16, shuffle=True)
+    torch.manual_seed(0)
+    first = torch.cat([batch["x"] for batch, _ in batches])
+    assert asked == [16, 17] == [16, 17][: len(batches)]
+    second = torch.cat([batch["x"] for batch, _ in batches])
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(first.sort(0).values, second.sort(0).values)
+
+
+def test_schedules_by_hand():
+    class Net:
+        max_epochs = 10
+
+        def __init__(self):
+            self.optimizer_ = type("", (), {"param_groups": [{"lr": 1.0}]})()
+            self.criterion_ = type("", (), {"warmup": None})()
+            self.history = [{"train_batch_count": 2}]
+
+    net = Net()
+    schedule = WarmupStableDecay(warmup_steps=0, decay=0.4)
+    schedule.on_train_begin(net)
+    rates = []
+    for _ in range(10):
+        schedule.on_epoch_begin(net)
+        for _ in range(2):
+            schedule.on_batch_begin(net, training=True)
+            rates.append(net.optimizer_.param_groups[0]["lr"])
+        schedule.on_epoch_end(net)
+        net.history.append({"train_batch_count": 2})
+    assert rates[:13] == [1.0] * 13
+    np.testing.assert_allclose(rates[13:], 1 - 0.99 * np.arange(1, 8) / 8)
+    warmup = KLWarmup(0.5)
+    warmup.on_train_begin(net)
+    values = []
+    for _ in range(10):
+        warmup.on_epoch_begin(net)
+        values.append(net.criterion_.warmup)
+    assert values == [0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1]
