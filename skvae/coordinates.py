@@ -77,10 +77,8 @@ def measure_coordinates(net, mean, variance, *, closed_form, whiten, keep=None):
         Earlier coordinates whose order and signs stay.
     """
     reliability = 1 - variance.mean(axis=0)
-    if closed_form:
-        inactive = reliability < 1e-9
-    else:
-        inactive = posterior_kl(mean, variance) < INACTIVE_NATS
+    switched_off = reliability < 1e-9
+    inactive = switched_off if closed_form else posterior_kl(mean, variance) < INACTIVE_NATS
     reliability = np.where(inactive, 1.0, reliability)
 
     # Evenly spaced rows, and the origin as the last row.

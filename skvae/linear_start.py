@@ -115,15 +115,14 @@ def _same_covariance(X, mean):
     return mean + np.vstack([root, -root])
 
 
-def best_gain(objective, candidates=tuple(2.0 ** np.arange(-1, 6))):
-    """The gain with the greatest objective: over powers of two, then between the best one's
-    neighbours in steps of a quarter of an octave."""
-    scores = {gain: objective(gain) for gain in candidates}
+def best_gain(objective):
+    """The gain with the greatest objective: over powers of two from 1/2 to 32, then between the
+    best one's neighbours in steps of a quarter of an octave."""
+    scores = {gain: objective(gain) for gain in 2.0 ** np.arange(-1, 6)}
     best = max(scores, key=scores.__getitem__)
-    scores |= {
-        gain: objective(gain) for gain in best * 2.0 ** (np.arange(-3, 4) / 4) if gain != best
-    }
-    return max(scores, key=scores.__getitem__)
+    finer = best * 2.0 ** (np.array([-3, -2, -1, 1, 2, 3]) / 4)
+    scores |= {gain: objective(gain) for gain in finer}
+    return float(max(scores, key=scores.__getitem__))
 
 
 _MODELS = {"pca": _pca_start, "factor_analysis": _factor_analysis_start}

@@ -3,6 +3,7 @@
 import warnings
 from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -152,7 +153,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     True
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [StrOptions(set(LIKELIHOODS)), callable],
         "prior": [StrOptions(set(PRIORS)), callable],
@@ -307,11 +308,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             whiten=self.whiten,
             keep=self.coordinates_ if warm else None,
         )
-        if self.coordinates_.inactive.any():
+        n_inactive = int(self.coordinates_.inactive.sum())
+        if n_inactive:
             warnings.warn(
-                f"{self.coordinates_.inactive.sum()} of {self.n_components} latent components carry "
-                "less than 0.01 nats per row and are left as they are; n_components="
-                f"{(~self.coordinates_.inactive).sum()} would do.",
+                f"{n_inactive} of {self.n_components} latent components carry less than 0.01 nats "
+                "per row and are left as they are; "
+                f"n_components={max(1, self.n_components - n_inactive)} would do.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -37,7 +37,7 @@ def _imports(path):
             found |= {parts[1]} if len(parts) > 1 else {"__init__"}
         elif isinstance(node, ast.Import):
             names = [alias.name.split(".") for alias in node.names]
-            found |= {(name + ["__init__"])[1] for name in names if name[0] == "skvae"}
+            found |= {[*name, "__init__"][1] for name in names if name[0] == "skvae"}
     return found
 
 
@@ -56,6 +56,13 @@ def test_imports_go_downwards():
 
 
 def test_the_reader_of_imports_sees_every_form(tmp_path):
-    source = "from . import net\nfrom .vae import VAE\nimport skvae.batches\nfrom skvae.priors import x\n"
-    (tmp_path / "file.py").write_text(source + "def f():\n    from ._random import y\n")
+    source = """
+from . import net
+from .vae import VAE
+import skvae.batches
+from skvae.priors import x
+def f():
+    from ._random import y
+"""
+    (tmp_path / "file.py").write_text(source)
     assert _imports(tmp_path / "file.py") == {"net", "vae", "batches", "priors", "_random"}
