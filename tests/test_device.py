@@ -1,0 +1,99 @@
+"""Devices: names, moving a model fitted on one to a machine without it."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from skvae import VAETransformer
+
+X = load_digits().data[:300]
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+def fitted(**params):
+    return VAETransformer(4, max_epochs=3, random_state=0, **params).fit(X)
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu")])
+def test_cpu_by_name_or_by_torch(device):
+    vae = fitted(device=device)
+    assert next(vae.net_.module_.parameters()).device.type == "cpu"
+
+
+def test_auto_takes_what_there_is(monkeypatch):
+    from skvae.assembly import _device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert _device("auto") == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert _device("auto") == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert _device("auto") == "cuda"
+    assert _device("cuda:1") == "cuda:1"
+    assert _device(torch.device("cuda", 1)) == "cuda:1"
+
+
+def test_an_unknown_device_is_named():
+    with pytest.raises(ValueError, match=r"device='gpu' is not a device: use 'auto', 'cpu'"):
+        fitted(device="gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises((RuntimeError, AssertionError), match="CUDA"):
+        fitted(device="cuda")
+
+
+def test_a_model_of_another_device_is_unpickled_here(monkeypatch):
+    vae = fitted()
+    expected = vae.transform(X)
+    # What a machine with CUDA would have written: the net's device is "cuda".
+    vae.net_.device = "cuda"
+    with pytest.warns(UserWarning, match="CUDA|cuda") if not torch.cuda.is_available() else _nothing():
+        other = pickle.loads(pickle.dumps(vae))
+    np.testing.assert_allclose(other.transform(X), expected, atol=1e-9)
+
+
+class _nothing:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return False
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_cuda_equals_the_cpu_at_zero_epochs():
+    on_gpu, on_cpu = (
+        VAETransformer(4, max_epochs=0, device=device).fit(X) for device in ("cuda", "cpu")
+    )
+    np.testing.assert_allclose(on_gpu.transform(X), on_cpu.transform(X), atol=1e-8)
+    np.testing.assert_allclose(on_gpu.score_samples(X), on_cpu.score_samples(X), rtol=1e-8)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_cuda_trains_and_repeats():
+    first, second = fitted(device="cuda"), fitted(device="cuda")
+    assert next(first.net_.module_.parameters()).is_cuda
+    np.testing.assert_array_equal(first.transform(X), second.transform(X))
+    state = torch.cuda.get_rng_state()
+    first.sample(3, random_state=0)
+    assert torch.equal(state, torch.cuda.get_rng_state())
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_model_fitted_on_cuda_is_used_on_the_cpu(monkeypatch):
+    vae = fitted(device="cuda")
+    written = pickle.dumps(vae)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.warns(UserWarning):
+        other = pickle.loads(written)
+    assert not next(other.net_.module_.parameters()).is_cuda
+    np.testing.assert_allclose(other.transform(X), vae.transform(X), atol=1e-8)
