@@ -10,6 +10,8 @@ from torch.autograd.functional import jvp
 INACTIVE_NATS = 0.01
 # Rows over which the Jacobian of the decoder is averaged.
 _JACOBIAN_ROWS = 512
+# Rows whose reconstructions are looked at.
+_RECONSTRUCTED_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,17 @@ def posterior_kl(mean, variance):
     return 0.5 * (mean**2 + variance - 1 - np.log(variance)).mean(axis=0)
 
 
-def measure_coordinates(net, mean, variance, *, closed_form, whiten, keep=None):
+def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=None):
     """Measure the coordinates on the posterior of the rows that the model was fitted on.
 
-    The explained variance of latent i is Var[mu_i] / r_i^2 times the mean squared norm of the
-    decoder's derivative along it, in the units of X: PCA's eigenvalue where the model is linear.
+    The variance that the reconstructions explain, total less residual, is shared out among the
+    latents in proportion to Var[mu_i] / r_i^2 times the mean squared norm of the decoder's
+    derivative along latent i. In a linear model these are PCA's eigenvalues themselves.
 
     Parameters
     ----------
     net : VAENet
+    X : ndarray of shape (n, n_features)
     mean, variance : ndarray of shape (n, k)
         Of q(z|x), for the rows of X.
     closed_form : bool
@@ -88,6 +92,8 @@ def measure_coordinates(net, mean, variance, *, closed_form, whiten, keep=None):
 
     spread = mean.var(axis=0, ddof=1)
     explained = spread / reliability**2 * lengths
+    if not closed_form and explained.any():
+        explained *= _explained_by_all(net, X, mean / reliability) / explained.sum()
     norms = np.linalg.norm(at_origin, axis=1, keepdims=True)
     components = at_origin / np.where(norms > 0, norms, 1.0)
 
@@ -110,6 +116,16 @@ def measure_coordinates(net, mean, variance, *, closed_form, whiten, keep=None):
         components=(components * sign[:, None])[order],
         explained_variance=explained[order],
     )
+
+
+def _explained_by_all(net, X, z):
+    """Variance of the rows X less that of their reconstructions' errors, in squared units of X."""
+    rows = np.unique(np.linspace(0, len(X) - 1, _RECONSTRUCTED_ROWS).astype(int))
+    likelihood = net.module_.likelihood
+    decoded = net.apply("decode", z[rows], elements_per_row=likelihood.n_outputs)
+    errors = X[rows] - (decoded * likelihood.scale + likelihood.centre)
+    total = X[rows].var(axis=0, dtype=np.float64).sum()
+    return max(total - (errors**2).mean(axis=0).sum(), 0.0) * len(rows) / (len(rows) - 1)
 
 
 def _derivatives(net, points):

@@ -118,7 +118,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Jacobian of `inverse_transform`, scaled to unit rows. By decreasing explained variance.
     explained_variance_, explained_variance_ratio_, singular_values_ : ndarray of shape \
             (n_components,)
-        Variance of the data along what each component moves, averaged over the rows.
+        Variance of the data that each component explains: PCA's where the model is linear, and
+        in all the variance of the rows less that of their reconstructions' errors. The ratios sum
+        to at most 1.
     mean_ : ndarray of shape (n_features,)
     noise_variance_ : float or ndarray of shape (n_features,)
         Variance of x given z, in squared units of X, averaged over rows; one number where the
@@ -302,6 +304,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         mean, variance = self._posterior(np.asarray(X, dtype=np.float64))
         self.coordinates_ = measure_coordinates(
             net,
+            X,
             mean,
             variance,
             closed_form=closed_form,

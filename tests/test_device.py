@@ -53,7 +53,11 @@ def test_a_model_of_another_device_is_unpickled_here(monkeypatch):
     expected = vae.transform(X)
     # What a machine with CUDA would have written: the net's device is "cuda".
     vae.net_.device = "cuda"
-    with pytest.warns(UserWarning, match="CUDA|cuda") if not torch.cuda.is_available() else _nothing():
+    with (
+        pytest.warns(UserWarning, match="CUDA|cuda")
+        if not torch.cuda.is_available()
+        else _nothing()
+    ):
         other = pickle.loads(pickle.dumps(vae))
     np.testing.assert_allclose(other.transform(X), expected, atol=1e-9)
 

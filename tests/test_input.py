@@ -255,6 +255,17 @@ def test_scale_with_training(likelihood, c):
                     plain.history_[:, "train_loss"][-1], rtol=1e-4)  # fmt: skip
 
 
+@pytest.mark.parametrize("likelihood", GAUSSIANS)
+def test_offset_with_training(likelihood):
+    # These rows keep their digits under this offset in float64, and lose them all in float32.
+    X = standardized().round(4)
+    offset = 2.0**26
+    plain = small(likelihood=likelihood, early_stopping=False).fit(X)
+    far = small(likelihood=likelihood, early_stopping=False).fit(X + offset)
+    assert_allclose(far.transform(X + offset), plain.transform(X), rtol=1e-3, atol=1e-4)
+    assert_allclose(far.history_[:, "train_loss"], plain.history_[:, "train_loss"], rtol=1e-4)
+
+
 @pytest.mark.parametrize("likelihood", ["diagonal_gaussian", "heteroscedastic_gaussian"])
 def test_columns_of_very_different_scales(likelihood):
     X = rows(80) * np.array([1e-8, 1e-4, 1.0, 1e4, 1e8]) + np.array([1.0, 0, 1e6, 0, -1e9])

@@ -50,6 +50,28 @@ def test_a_curve_is_learned_that_a_line_misses():
     assert error[0] < 0.5 * error[1]
 
 
+def test_components_explain_what_the_reconstructions_do():
+    rows = load_digits().data
+    vae = fitted(rows, 4, max_epochs=8, hidden_layer_sizes=(64,))
+    assert callback(vae).accepted_
+    T = vae.transform(rows)
+    residual = ((vae.inverse_transform(T) - rows) ** 2).sum() / (len(rows) - 1)
+    total = rows.var(axis=0, ddof=1).sum()
+    assert vae.explained_variance_.sum() == pytest.approx(total - residual, rel=1e-6)
+    assert vae.explained_variance_ratio_.sum() == pytest.approx(1 - residual / total, rel=1e-6)
+    # Columns have the standard deviation of what they explain, in decreasing order.
+    np.testing.assert_allclose(T.var(axis=0, ddof=1), vae.explained_variance_, rtol=1e-6)
+    assert (np.diff(vae.explained_variance_) < 0).all()
+    np.testing.assert_allclose(np.linalg.norm(vae.components_, axis=1), 1)
+    assert (vae.components_.max(axis=1) > -vae.components_.min(axis=1)).all()
+    # components_ is the Jacobian of inverse_transform at the origin, with unit rows.
+    step = 1e-5 * np.eye(4)
+    origin = vae.inverse_transform(np.zeros((1, 4)))
+    slope = (vae.inverse_transform(step) - origin) / 1e-5
+    slope /= np.linalg.norm(slope, axis=1, keepdims=True)
+    np.testing.assert_allclose(slope, vae.components_, atol=1e-4)
+
+
 def test_where_a_line_is_all_there_is_the_model_is_pca_on_all_rows():
     # No epoch at this learning rate comes near the start.
     vae, pca = fitted(NOISE, 2, lr=0.2), PCA(2, svd_solver="full").fit(NOISE)
