@@ -32,7 +32,7 @@ _VALIDATION_ROWS = 50  # held out at least, up to a quarter of the rows
 _LEAST_VALIDATION_ROWS = 5  # below which nothing can be judged
 _VALIDATION_DRAWS = 2000  # of the posterior, shared out among the held-out rows
 _WEIGHT_DECAY = 0.05  # of the networks, towards silence: towards PCA
-_AFFINE_RATE = 0.1  # of lr, for the affine path: it starts at an optimum
+_AFFINE_RATE = 0.1  # of lr, for an affine path that starts at its optimum
 _NOISE_RATE = 5.0  # of lr, for the likelihood's own parameters, which are logarithms
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
@@ -211,16 +211,19 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
         defaults |= {
             "optimizer__fused": device.startswith(("cpu", "cuda")),
             "optimizer__weight_decay": _WEIGHT_DECAY,
-            "optimizer__param_groups": _param_groups(params.lr),
+            "optimizer__param_groups": _param_groups(
+                params.lr, at_optimum=vae.likelihood.exact_start and not random_start
+            ),
         }
     split = predefined_split(valid) if valid is not None else None
     return VAENet(vae, **(defaults | given | {"train_split": split}))
 
 
-def _param_groups(lr):
+def _param_groups(lr, at_optimum):
     """No weight decay on the affine path, the gates and the noise, and their own rates."""
+    affine_rate = _AFFINE_RATE if at_optimum else 1.0
     return [
-        ("affine_*", {"weight_decay": 0.0, "lr": lr * _AFFINE_RATE}),
+        ("affine_*", {"weight_decay": 0.0, "lr": lr * affine_rate}),
         ("likelihood.*", {"weight_decay": 0.0, "lr": lr * _NOISE_RATE}),
         ("*.gate", {"weight_decay": 0.0}),
     ]
@@ -285,14 +288,23 @@ def _load_start(params, net, X, seed):
 
 def _device(device):
     """The device as skorch takes it, "auto" resolved to CUDA, else MPS, else the CPU."""
-    if device != "auto":
-        try:
-            return str(torch.device(device))
-        except RuntimeError as error:
-            raise ValueError(
-                f"device={device!r} is not a device: use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or "
-                "a torch.device."
-            ) from error
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    there = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
+    if device == "auto":
+        return next(kind for kind, count in there.items() if count)
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={device!r} is not a device: use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or a "
+            "torch.device."
+        ) from error
+    if (wanted.index or 0) >= there.get(wanted.type, 1):
+        raise ValueError(
+            f"device={str(device)!r} is not on this machine, where torch sees "
+            f"{there[wanted.type]} {wanted.type} device(s): use device='auto'."
+        )
+    return str(wanted)

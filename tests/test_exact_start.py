@@ -1,5 +1,8 @@
 """Exact at zero epochs: with `max_epochs=0` the estimator is PCA (or FactorAnalysis)."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
@@ -23,6 +26,12 @@ DATA = {
     "raw_wine": load_wine().data,
     "uneven": uneven(),
 }
+
+
+if "SKVAE_DATA" in os.environ:
+    path = Path(os.environ["SKVAE_DATA"], "tables", "california_housing.csv.gz")
+    table = np.genfromtxt(path, delimiter=",", skip_header=1, usecols=range(8))
+    DATA["raw_california"] = table[np.isfinite(table).all(axis=1)]
 
 
 def differs_by(ours, theirs, spread):

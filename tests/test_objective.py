@@ -91,8 +91,8 @@ def test_a_linear_vae_from_random_weights_reaches_ppca():
         network="linear",
         init="random",
         early_stopping=False,
-        lr=0.1,
-        max_epochs=1500,
+        lr=0.02,
+        max_epochs=800,
         batch_size=178,
         random_state=0,
     ).fit(X)
