@@ -28,7 +28,7 @@ def checked_rows(estimator, X, *, reset):
     """
     try:
         return validate_data(
-            estimator, X, dtype=FLOATS, reset=reset, ensure_min_samples=2 if reset else 1
+            estimator, X, dtype=FLOATS, order="C", reset=reset, ensure_min_samples=2 if reset else 1
         )
     except (ValueError, TypeError) as error:
         place = _first_problem(X)
@@ -60,11 +60,13 @@ def _first_problem(X):
     if not wrong.any():
         return None
     row, column = np.argwhere(wrong)[0]
+    value = values[row, column]
+    value = value.item() if isinstance(value, np.generic) else value
     name = repr(names[column]) if names else str(column)
     columns = np.flatnonzero(wrong.any(axis=0))
     listed = ", ".join(repr(names[j]) if names else str(j) for j in columns[:5])
     return (
-        f"The first such value is {values[row, column]!r} at row {row}, column {name}; there are "
+        f"The first such value is {value!r} at row {row}, column {name}; there are "
         f"{wrong.sum()} in {len(columns)} column(s): {listed}{', ...' if len(columns) > 5 else ''}."
     )
 

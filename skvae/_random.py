@@ -1,13 +1,16 @@
 """Randomness that stays inside: scoped seeding, and noise keyed by the rows it is for."""
 
 import random
+import threading
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from torch.quasirandom import SobolEngine
 
 _UINT64_GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
+_GENERATORS = threading.RLock()
 
 
 @contextmanager
@@ -16,11 +19,12 @@ def scoped_seed(seed):
 
     Code that the user gives (a network factory, a callback) draws from the global generators, so
     these are what has to be seeded for a fit to repeat; restoring them, after errors too, is what
-    keeps the caller's own draws as they were.
+    keeps the caller's own draws as they were. They belong to the process, so one thread at a time
+    has them.
     """
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
+    devices = list(range(torch.cuda.device_count()))
+    with _GENERATORS, torch.random.fork_rng(devices=devices):
+        numpy_state, python_state = np.random.get_state(), random.getstate()
         try:
             np.random.seed(seed)
             random.seed(seed)
@@ -41,7 +45,7 @@ def draw_seed(random_state):
         return int(np.random.SeedSequence().generate_state(1)[0] >> 1)
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(np.iinfo(np.int32).max))
-    return int(np.random.RandomState(random_state).randint(np.iinfo(np.int32).max))
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
 def _mix(h):
@@ -80,7 +84,7 @@ def row_normals(X, n_draws, n_components, seed):
     integration", SIAM Journal on Numerical Analysis 13, 1976 (the random shift).
     """
     dimension = min(n_components, SobolEngine.MAXDIM)
-    points = SobolEngine(dimension, scramble=True, seed=seed).draw(n_draws, dtype=torch.float64)
+    points = SobolEngine(dimension, scramble=True, seed=0).draw(n_draws, dtype=torch.float64)
     points = points[:, torch.arange(n_components) % dimension]
     with np.errstate(over="ignore"):
         steps = np.arange(1, n_components + 1, dtype=np.uint64) * _UINT64_GOLDEN_RATIO

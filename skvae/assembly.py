@@ -7,9 +7,11 @@ import math
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 
 import numpy as np
 import torch
+from skorch.callbacks import LRScheduler
 from skorch.helper import predefined_split
 from torch.utils.data import Subset
 
@@ -36,6 +38,7 @@ _AFFINE_RATE = 0.1  # of lr, for an affine path that starts at its optimum
 _NOISE_RATE = 5.0  # of lr, for the likelihood's own parameters, which are logarithms
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
+_PLENTY_OF_ROWS = 20  # a column, from which a few rows more say nothing new to the start
 _GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at
 
 SKORCH_PREFIXES = (
@@ -78,13 +81,21 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     train, valid = _split(params, rows, seed)
     net = _net(params, vae, len(train), valid, rows.device, seed, warm=earlier is not None)
     net.initialize()
+    net.parts_ = _parts(params)
     start = None
     if earlier is None:
         start = _load_start(params, net, rows_at_start[np.asarray(train.indices)], seed)
     if net.max_epochs and (valid is not None or not _selects(params)):
+        net.module_.float()
         for part in (train, valid) if valid is not None else (train,):
             part.dataset.set_units(vae.likelihood.centre, vae.likelihood.scale)
+        if start is not None and valid is not None:
+            part = rows_at_start[np.asarray(train.indices)]
+            handicap = _gain_of_more_rows(params, net, part, valid, start, seed)
+            dict(net.callbacks_)["best_epoch"].handicap = handicap
         net.partial_fit(train)
+        # It holds the rows, which a pickle of the model should not.
+        net.train_split = None
         if dict(net.callbacks_)["best_epoch"].accepted_:
             start = None
         elif start is not None:
@@ -121,6 +132,13 @@ def _check_n_components(params, n_samples, n_features):
 def _build(params, n_samples, n_features):
     """The model of the parts that the parameters name, called with the sizes of X."""
     k, sizes = params.n_components, tuple(params.hidden_layer_sizes)
+    if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must hold ints of at least 1, got {sizes}.")
+    if isinstance(params.network, torch.nn.Module):
+        raise ValueError(
+            f"network is a {type(params.network).__name__} itself; pass a factory (n_in, n_out) -> "
+            "torch.nn.Module, which is called once for the encoder and once for the decoder."
+        )
     likelihood = LIKELIHOODS.get(params.likelihood, params.likelihood)(n_features)
     prior = PRIORS.get(params.prior, params.prior)(k)
     make_encoder = make_decoder = params.network
@@ -128,26 +146,36 @@ def _build(params, n_samples, n_features):
         network = partial(NETWORKS[params.network], activation=params.activation)
         make_encoder = partial(network, hidden_layer_sizes=sizes)
         make_decoder = partial(network, hidden_layer_sizes=sizes[::-1])
-    encoder, decoder = make_encoder(n_features, 2 * k), make_decoder(k, likelihood.n_outputs)
+    # Copied, should a factory hand out a module of the user's own: it would be trained and cast.
+    encoder = deepcopy(make_encoder(n_features, 2 * k))
+    decoder = deepcopy(make_decoder(k, likelihood.n_outputs))
     # A small sample says little of what lies beyond two standard deviations, a large one does.
     limit = max(2.0, 2.0 * math.log10(n_samples) - 2.0)
-    return VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit)
+    return VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit).float()
+
+
+def _parts(params):
+    """The parameters that decide which weights the model has."""
+    names = "n_components", "likelihood", "prior", "network", "activation"
+    sizes = tuple(params.hidden_layer_sizes)
+    return {name: getattr(params, name) for name in names} | {"hidden_layer_sizes": sizes}
 
 
 def _continued(params, earlier):
     """A copy of the earlier fit's model, to train on from there."""
-    fitted = earlier.module_.n_components
-    if params.n_components != fitted:
-        raise ValueError(
-            f"n_components={params.n_components} differs from the {fitted} of the fit that "
-            "warm_start=True goes on from; keep it, or set warm_start=False."
-        )
-    return deepcopy(earlier.module_).float()
+    for name, value in _parts(params).items():
+        if value != earlier.parts_[name]:
+            raise ValueError(
+                f"{name}={value!r} differs from the {earlier.parts_[name]!r} of the fit that "
+                "warm_start=True goes on from; keep it, or set warm_start=False."
+            )
+    return deepcopy(earlier.module_)
 
 
 def _selects(params):
     """Whether epochs are selected on held-out rows."""
-    return params.early_stopping and params.max_epochs != 0
+    splits = (params.net_params or {}).get("train_split", True)
+    return bool(params.early_stopping and params.max_epochs != 0 and splits)
 
 
 def _split(params, rows, seed):
@@ -162,7 +190,9 @@ def _split(params, rows, seed):
         n_valid = max(math.ceil(n_samples / 10), min(_VALIDATION_ROWS, n_samples // 4))
     else:
         n_valid = min(math.ceil(params.validation_fraction * n_samples), n_samples - 1)
-    if n_valid < _LEAST_VALIDATION_ROWS and params.init == "pca":
+    # Too few rows to judge an epoch by, or left too few for the start.
+    too_few = n_valid < _LEAST_VALIDATION_ROWS or n_samples - n_valid < params.n_components
+    if params.init == "pca" and too_few:
         n_valid = 0
     order = np.random.RandomState(seed).permutation(n_samples)
     valid = Subset(rows, np.sort(order[:n_valid])) if n_valid else None
@@ -187,11 +217,15 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
     kl_warmup = params.kl_warmup
     if kl_warmup == "auto":
         kl_warmup = _RANDOM_KL_WARMUP if random_start else 0.0
-    callbacks = [
+    given_callbacks = deepcopy(list(params.callbacks or []))
+    callbacks = [("kl_warmup", KLWarmup(kl_warmup))]
+    if not any(isinstance(_callback(c), LRScheduler) for c in given_callbacks):
+        patience = params.n_iter_no_change if valid else None
+        callbacks.append(("lr_schedule", WarmupStableDecay(patience=patience)))
+    callbacks += [
+        *given_callbacks,
+        # Last: what a callback of the user loads at the end of training does not outlive it.
         ("best_epoch", BestEpoch(select=valid is not None, accept_any=random_start)),
-        ("kl_warmup", KLWarmup(kl_warmup)),
-        ("lr_schedule", WarmupStableDecay(patience=params.n_iter_no_change if valid else None)),
-        *deepcopy(list(params.callbacks or [])),
     ]
     defaults = {
         "lr": params.lr,
@@ -219,6 +253,11 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
     return VAENet(vae, **(defaults | given | {"train_split": split}))
 
 
+def _callback(given):
+    """A callback, given by itself or with its name."""
+    return given[1] if isinstance(given, tuple) else given
+
+
 def _param_groups(lr, at_optimum):
     """No weight decay on the affine path, the gates and the noise, and their own rates."""
     affine_rate = _AFFINE_RATE if at_optimum else 1.0
@@ -234,7 +273,7 @@ def _given_skorch_params(params):
     net_params = params.net_params or {}
     own = set(type(params)._get_param_names()) | {"criterion__beta"}
     for name in net_params:
-        if name in own or name.split("__")[0] == "module":
+        if name in own or name.startswith(("module__", "train_split__")) or name == "module":
             raise ValueError(
                 f"net_params has {name!r}, which VAETransformer sets itself: use its own "
                 "parameters (lr, max_epochs, batch_size, device, callbacks, verbose, beta; "
@@ -242,6 +281,8 @@ def _given_skorch_params(params):
             )
     searched = getattr(params, "_skorch_params", {})
     for name in searched:
+        if name in ("criterion__beta", "callbacks__best_epoch"):
+            raise ValueError(f"{name!r} is set by VAETransformer itself: use beta, early_stopping.")
         if not name.startswith(SKORCH_PREFIXES):
             raise TypeError(
                 f"VAETransformer got an unexpected parameter {name!r}; beside its own it takes "
@@ -284,6 +325,34 @@ def _load_start(params, net, X, seed):
         start = replace(start, gain=best_gain(objective))
     vae.load_start(start)
     return start
+
+
+def _gain_of_more_rows(params, net, X, valid, start, seed):
+    """What the start would gain from the held-out rows, in nats per row, estimated.
+
+    Where no epoch is accepted the start is refitted on all rows; with few rows for the columns
+    that is a gain, and an epoch has to beat it too. The start is fitted on as much less than the
+    training part as that is less than all rows, and its loss on the held-out rows measured.
+    """
+    n_train, n_features = X.shape
+    n_fewer = n_train * n_train // (n_train + len(valid))
+    if n_train > _PLENTY_OF_ROWS * n_features:
+        return 0.0
+    if n_fewer <= params.n_components + 1:
+        return math.inf
+    vae, likelihood = net.module_, net.module_.likelihood
+    fewer = linear_start(
+        X[np.random.RandomState(seed).permutation(n_train)[:n_fewer]],
+        params.n_components,
+        model=likelihood.linear_model,
+        least_noise=likelihood.least_noise(),
+        seed=seed,
+    )
+    loss = net.validate(valid).mean()
+    vae.load_start(replace(fewer, gain=start.gain))
+    gain = net.validate(valid).mean() - loss
+    vae.load_start(start)
+    return max(0.0, float(gain))
 
 
 def _device(device):

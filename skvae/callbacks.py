@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
+from torch.utils.data import Subset
 
 
 class StopTraining(Exception):
@@ -123,11 +124,15 @@ class BestEpoch(Callback):
         False keeps the last epoch, and only guards against a loss that is not finite.
     accept_any : bool, default=False
         Accept the best epoch without the test, for a start that means nothing (random weights).
+    handicap : float, default=0.0
+        Nats per row that the gain has to exceed beside its standard error: what the start would
+        gain otherwise.
     """
 
-    def __init__(self, select=True, accept_any=False):
+    def __init__(self, select=True, accept_any=False, handicap=0.0):
         self.select = select
         self.accept_any = accept_any
+        self.handicap = handicap
 
     def on_train_begin(self, net, X=None, **_):
         self.start_state_ = self.best_state_ = self._copy(net)
@@ -142,10 +147,14 @@ class BestEpoch(Callback):
         if self.start_rows_ is None and dataset_valid is not None and len(dataset_valid):
             self.start_rows_ = self.best_rows_ = net.validate(dataset_valid)
 
-    def on_epoch_end(self, net, **_):
+    def on_epoch_end(self, net, dataset_train=None, **_):
         losses = [net.history[-1]["train_loss"]]
         if "valid_loss" in net.history[-1]:
             losses.append(net.history[-1]["valid_loss"])
+        elif dataset_train is not None:
+            # The training loss was measured before the last step.
+            some = range(min(len(dataset_train), net.batch_size))
+            losses.append(net.validate(Subset(dataset_train, some)).mean())
         if not np.all(np.isfinite(losses)):
             self.diverged_ = True
             raise StopTraining
@@ -174,7 +183,7 @@ class BestEpoch(Callback):
         self.accepted_ = self.best_epoch_ > 0
         if self.accepted_ and self.select and not self.accept_any and self.start_rows_ is not None:
             mean, error = self.gain()
-            self.accepted_ = bool(mean > error)
+            self.accepted_ = bool(mean - self.handicap > error)
         state = self.best_state_ if self.accepted_ else self.start_state_
         with torch.no_grad():
             net.module_.load_state_dict(state)

@@ -83,7 +83,9 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     reliability = 1 - variance.mean(axis=0)
     switched_off = reliability < 1e-9
     inactive = switched_off if closed_form else posterior_kl(mean, variance) < INACTIVE_NATS
-    reliability = np.where(inactive, 1.0, reliability)
+    # A posterior as wide as the prior, or wider, has no shrinkage that could be undone.
+    least = 1e-9 if closed_form else -np.expm1(-2 * INACTIVE_NATS)
+    reliability = np.where(inactive | (reliability < least), 1.0, reliability)
 
     # Evenly spaced rows, and the origin as the last row.
     rows = np.unique(np.linspace(0, len(mean) - 1, _JACOBIAN_ROWS).astype(int))
@@ -93,7 +95,11 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     spread = mean.var(axis=0, ddof=1)
     explained = spread / reliability**2 * lengths
     if not closed_form and explained.any():
-        explained *= _explained_by_all(net, X, mean / reliability) / explained.sum()
+        total, by_all = _variances(net, X, mean / reliability)
+        # Reconstructions that are worse than the mean explain nothing, and cannot be shared out:
+        # then the shares keep their own units, within the variance that there is.
+        target = by_all if by_all > 0 else min(total, explained.sum())
+        explained *= target / explained.sum()
     norms = np.linalg.norm(at_origin, axis=1, keepdims=True)
     components = at_origin / np.where(norms > 0, norms, 1.0)
 
@@ -118,14 +124,14 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     )
 
 
-def _explained_by_all(net, X, z):
-    """Variance of the rows X less that of their reconstructions' errors, in squared units of X."""
+def _variances(net, X, z):
+    """Variance of the rows X in squared units, summed over columns, and what of it is left when
+    the errors of the reconstructions at z are taken off."""
     rows = np.unique(np.linspace(0, len(X) - 1, _RECONSTRUCTED_ROWS).astype(int))
     likelihood = net.module_.likelihood
-    decoded = net.apply("decode", z[rows], elements_per_row=likelihood.n_outputs)
-    errors = X[rows] - (decoded * likelihood.scale + likelihood.centre)
-    total = X[rows].var(axis=0, dtype=np.float64).sum()
-    return max(total - (errors**2).mean(axis=0).sum(), 0.0) * len(rows) / (len(rows) - 1)
+    errors = X[rows] - (net.apply("decode", z[rows]) * likelihood.scale + likelihood.centre)
+    total = X[rows].var(axis=0, ddof=1, dtype=np.float64).sum()
+    return total, total - (errors**2).sum() / (len(rows) - 1)
 
 
 def _derivatives(net, points):
@@ -146,7 +152,7 @@ def _derivatives(net, points):
                 direction[:, i] = 1.0
                 return jvp(module.decode, z, direction)[1]
 
-        derivative = net.apply(along, points, elements_per_row=len(scale)) * scale
+        derivative = net.apply(along, points) * scale
         lengths[i] = np.sum(derivative[:-1] ** 2, axis=1).mean()
         at_last[i] = derivative[-1]
     return lengths, at_last

@@ -122,6 +122,10 @@ class Likelihood(nn.Module):
         """
         raise NotImplementedError
 
+    def least_noise(self):
+        """The least noise variance that a linear start can have, in squared units of X."""
+        return COLUMN_NOISE_FLOOR * float(np.mean(self.scale**2))
+
 
 class _RealColumns(Likelihood):
     """Abstract: Gaussian columns, in working units of zero mean and unit variance."""
@@ -189,7 +193,6 @@ class Gaussian(_RealColumns):
         return self._location_start(start)
 
     def least_noise(self):
-        """The least noise variance that a linear start can have, in squared units of X."""
         return 2 * SHARED_NOISE_FLOOR * self._reference
 
 
@@ -294,9 +297,6 @@ class Bernoulli(Likelihood):
 
     def decoder_start(self, start):
         return start.gain * start.loadings, np.log(self._mean / (1 - self._mean))
-
-    def least_noise(self):
-        return 1e-6
 
 
 LIKELIHOODS = {

@@ -67,12 +67,15 @@ def linear_start(X, n_components, *, model, least_noise, seed):
 
 
 def _pca_start(X, n_components, least_noise, seed):
-    pca = PCA(n_components, random_state=seed).fit(X)
+    # Centred first: PCA's covariance_eigh solver loses digits to a mean far from zero.
+    mean = X.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pca = PCA(n_components, random_state=seed).fit(X - mean)
     noise = max(pca.noise_variance_, least_noise)
     variance = np.maximum(pca.explained_variance_, noise)
     signal = np.sqrt(variance - noise)
     return LinearStart(
-        mean=pca.mean_,
+        mean=mean + pca.mean_,
         loadings=pca.components_.T * signal,
         projection=pca.components_ * (signal / variance)[:, None],
         log_variance=np.log(noise / variance),
@@ -84,9 +87,17 @@ def _factor_analysis_start(X, n_components, least_noise, seed):
     mean, deviation = X.mean(axis=0), X.std(axis=0)
     # FactorAnalysis starts from unit noise and stops at absolute constants: columns far from unit
     # scale are brought there first.
-    far = (deviation > 0) & ((deviation < 1e-3) | (deviation > 1e3))
-    unit = np.where(deviation > 0, deviation, 1.0) if far.any() else np.ones_like(deviation)
-    fa = FactorAnalysis(n_components).fit(_same_covariance(X / unit, mean / unit))
+    # As in the likelihood's units: a constant column's deviation is rounding errors.
+    varies = deviation > 10 * np.finfo(np.float64).eps * len(X) ** 0.5 * np.abs(mean)
+    if not varies.any():
+        none = np.zeros((n_components, X.shape[1]))
+        noise = np.broadcast_to(least_noise, mean.shape).copy()
+        return LinearStart(mean, none.T, none, none[:, 0], noise)
+    far = varies & ((deviation < 1e-3) | (deviation > 1e3))
+    unit = np.where(varies, deviation, 1.0) if far.any() else np.ones_like(deviation)
+    fewer = _same_covariance(X / unit, mean / unit)
+    # It stops by the gain in the log-likelihood of all its rows: here as it would on all of X.
+    fa = FactorAnalysis(n_components, tol=1e-2 * len(fewer) / len(X)).fit(fewer)
     noise = np.maximum(fa.noise_variance_ * unit**2, least_noise)
     # FactorAnalysis leaves G = W' Psi^-1 W diagonal, but a floor on Psi tilts it: rotate W back.
     loadings = fa.components_.T * unit[:, None]

@@ -14,8 +14,8 @@ from .batches import Batches
 from .callbacks import StopTraining
 from .objective import NegativeELBO
 
-# Elements of the widest tensor of an inference batch: 64 MiB in float64.
-_INFERENCE_ELEMENTS = 2**23
+# Elements of the widest layer's output in an inference batch: 32 MiB in float64.
+_INFERENCE_ELEMENTS = 2**22
 
 
 class VAENet(NeuralNet):
@@ -191,7 +191,7 @@ class VAENet(NeuralNet):
             raise interrupt
         return self
 
-    def apply(self, function, *arrays, prepare=None, dtype=None, elements_per_row=None):
+    def apply(self, function, *arrays, prepare=None, dtype=None, vectors_per_row=1):
         """Apply a method of the module to rows of arrays, a batch at a time, without gradients.
 
         Parameters
@@ -204,8 +204,9 @@ class VAENet(NeuralNet):
             Maps the slices to the array, or tuple of arrays, that the function takes.
         dtype : torch.dtype, optional
             Precision of the computation; by default that of the module.
-        elements_per_row : int, optional
-            Size of the widest intermediate result of a row, which sets the batch size.
+        vectors_per_row : int, default=1
+            Latent vectors that a row takes through the networks. With the width of the widest
+            layer this sets the batch size, so that memory does not grow with the rows.
 
         Returns
         -------
@@ -219,8 +220,8 @@ class VAENet(NeuralNet):
         if isinstance(function, str):
             function = getattr(type(module), function)
         n_rows = len(arrays[0])
-        widest = elements_per_row or max(np.prod(a.shape[1:], dtype=int) for a in arrays)
-        size = int(np.clip(_INFERENCE_ELEMENTS // max(1, widest), 1, max(1, n_rows)))
+        widest = vectors_per_row * max(max(p.shape, default=1) for p in module.parameters())
+        size = int(np.clip(_INFERENCE_ELEMENTS // widest, 1, max(1, n_rows)))
         results = []
         with torch.inference_mode():
             for start in self._progress(range(0, n_rows, size), "rows"):

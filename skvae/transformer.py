@@ -69,7 +69,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Learning rate of AdamW: warmed up, kept, and brought down at the end of training, whether
         it ends by `max_epochs` or early.
     max_epochs : "auto" or int, default="auto"
-        Most passes over the training rows; 0 gives exactly PCA (or FactorAnalysis). "auto" aims at
+        Most passes over the training rows; 0 gives exactly PCA (with `"diagonal_gaussian"`
+        FactorAnalysis's model, in columns of PCA's units). "auto" aims at
         4000 optimizer steps, within 15 and 200 epochs.
     batch_size : "auto" or int, default="auto"
         Rows of an optimizer step. "auto" is about a 25th of the rows, a power of two within 32
@@ -110,6 +111,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     ----------
     net_ : VAENet
         The skorch net; `net_.module_` is the VAE.
+    best_epoch_ : int
+        The epoch whose weights the model has; 0 is the start, which is PCA with `init="pca"`.
     history_ : skorch.history.History
         An entry an epoch: losses in nats per row.
     n_components_ : int
@@ -235,6 +238,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.net_params = net_params
         self.random_state = random_state
         self.verbose = verbose
+        for name in skorch_params:
+            if "__" not in name and name != "skorch_params":
+                raise TypeError(f"VAETransformer got an unexpected keyword argument {name!r}")
         # Set only where given: scikit-learn wants no attributes beside the parameters.
         if skorch_params:
             self._skorch_params = skorch_params
@@ -270,7 +276,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             warm = self.warm_start and hasattr(self, "net_")
             X = checked_rows(self, X, reset=not warm)
             seed = draw_seed(self.random_state)
-            with scoped_seed(seed):
+            with scoped_seed(seed), torch.inference_mode(False), torch.enable_grad():
                 net, start = trained_net(
                     self,
                     X,
@@ -296,6 +302,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """The fitted attributes, measured on the rows X."""
         self.net_ = net
         self.history_ = net.history
+        best = dict(net.callbacks_)["best_epoch"]
+        self.best_epoch_ = best.best_epoch_ if getattr(best, "accepted_", False) else 0
+        if self.verbose and closed_form and len(net.history):
+            print(
+                "No epoch gained beyond one standard error: the linear start is kept, on all rows."
+            )
         self.n_samples_ = len(X)
         self.n_components_ = self.n_components
         self._seed = seed
@@ -332,9 +344,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Variance of x given z in squared units of X: one number if shared, else one a column."""
         likelihood = self.net_.module_.likelihood
         rows = mean[np.unique(np.linspace(0, len(mean) - 1, 512).astype(int))]
-        variance = self.net_.apply(
-            _observation_variance, rows, elements_per_row=likelihood.n_outputs
-        )
+        variance = self.net_.apply(_observation_variance, rows)
         columns = variance.mean(axis=0) * likelihood.scale**2
         return float(columns.mean()) if likelihood.shared_noise else columns
 
@@ -399,9 +409,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             )
         likelihood = self.net_.module_.likelihood
         z = self.coordinates_.to_latent(T.astype(np.float64))
-        mean = self.net_.apply(
-            "decode", z, dtype=_torch_dtype(T), elements_per_row=likelihood.n_outputs
-        )
+        mean = self.net_.apply("decode", z, dtype=_torch_dtype(T))
         return (mean * likelihood.scale + likelihood.centre).astype(T.dtype, copy=False)
 
     def sample(self, n_samples=1, random_state=None):
@@ -424,7 +432,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         likelihood = self.net_.module_.likelihood
         with scoped_seed(draw_seed(self.random_state if random_state is None else random_state)):
             rows = np.empty((n_samples, 0))
-            draws = self.net_.apply(_sample, rows, elements_per_row=likelihood.n_outputs)
+            draws = self.net_.apply(_sample, rows)
         return draws.astype(np.float64) * likelihood.scale + likelihood.centre
 
     def score_samples(self, X):
@@ -453,6 +461,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         X = self._checked(X)
         likelihood = self.net_.module_.likelihood
+        likelihood.check_support(X, column_namer(self))
         draws = self.n_importance_samples
 
         def prepare(rows):
@@ -463,7 +472,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             X,
             prepare=prepare,
             dtype=_torch_dtype(X),
-            elements_per_row=draws * max(likelihood.n_outputs, self.n_components_),
+            vectors_per_row=draws,
         )
         return scores.astype(np.float64)
 
@@ -496,12 +505,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         likelihood = self.net_.module_.likelihood
         k = self.n_components_
         n_draws = max(_COVARIANCE_DRAWS, 8 * k)
-        with scoped_seed(self._seed):
-            z = self.net_.module_.prior.law().sample((n_draws,)).double().cpu().numpy()
+        with scoped_seed(self._seed), torch.no_grad():
+            law = self.net_.module_.prior.law()
+            z = law.sample((n_draws,)).double().cpu().numpy()
+            location, deviation = law.mean.cpu().numpy(), law.stddev.cpu().numpy()
         if self.net_.module_.prior.closed_form:
             z = z - z.mean(axis=0)
             z = np.linalg.solve(np.linalg.cholesky(z.T @ z / n_draws), z.T).T
-        mean, variance = self.net_.apply(_moments, z, elements_per_row=likelihood.n_outputs)
+            z = location + deviation * z
+        mean, variance = self.net_.apply(_moments, z)
         mean = (mean - mean.mean(axis=0)) * likelihood.scale
         noise = variance.mean(axis=0) * likelihood.scale**2
         return mean.T @ mean / n_draws + np.diag(noise)

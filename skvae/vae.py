@@ -114,7 +114,9 @@ class VAE(nn.Module):
 
     def outputs(self, z):
         """The decoder's outputs for latent vectors z (..., k), shape (..., n_outputs)."""
-        return self.affine_decoder(z) + self.decoder(_limited(z, self.latent_limit))
+        # One row a vector, whatever the draws: networks map (n, n_in) to (n, n_out).
+        flat = _limited(z, self.latent_limit).reshape(-1, z.shape[-1])
+        return self.affine_decoder(z) + self.decoder(flat).reshape(*z.shape[:-1], -1)
 
     def forward(self, x, mask=None, weight=None, condition=None, n_draws=1):
         """The terms of every bound for a batch: log_px (n, S, d), log_pz (n, S), log_qz (n, S)

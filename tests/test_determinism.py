@@ -171,7 +171,10 @@ def test_batching_does_not_matter(trained, elements, monkeypatch):
     monkeypatch.setattr(VAE, "log_weights", counted)
     assert_same(trained.score_samples(X), scores)
     assert sum(draws) == 200
-    assert max(draws) == min(200, max(1, elements // 500))
+    # As few rows as their draws, each as wide as the widest layer, fill the elements.
+    widest = max(max(p.shape, default=1) for p in trained.net_.module_.parameters())
+    vectors = trained.n_importance_samples * widest
+    assert max(draws) == min(200, max(1, elements // vectors))
     assert_same(trained.transform(X), T)
     assert_same(trained.inverse_transform(T), back)
     assert_same(trained.get_covariance(), covariance)
@@ -335,6 +338,8 @@ def failing_factory(n_in, n_out):
     raise RuntimeError("from the factory")
 
 
+# A seed of the day may leave a latent of the small model unused.
+@pytest.mark.filterwarnings("ignore:.*latent components carry")
 @pytest.mark.parametrize("random_state", [0, None])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_fit_leaves_global_states(untouched, likelihood, random_state):

@@ -678,7 +678,7 @@ def test_own_callbacks_cannot_be_switched_off_by_name():
 
 @pytest.mark.parametrize("name", ["n_component", "foo", "module__x", "lr__x"])
 def test_unknown_keyword_arguments(name):
-    with pytest.raises(TypeError, match=f"unexpected parameter '{name}'"):
+    with pytest.raises(TypeError, match=f"unexpected (keyword argument|parameter) '{name}'"):
         small(**{name: 3}).fit(rows())
 
 

@@ -1,16 +1,20 @@
 """Training by skorch: schedules, selection, weight decay, what the user gives and gets back."""
 
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
 from torch.utils.data import DataLoader, Subset
 
+import skvae
 from skvae import VAETransformer
 from skvae.batches import Batches, Rows
 from skvae.callbacks import BestEpoch, KLWarmup, WarmupStableDecay
@@ -30,6 +34,11 @@ def callback(estimator, name="best_epoch"):
     return dict(estimator.net_.callbacks_)[name]
 
 
+def given(estimator):
+    """The clone of the last callback that the test gave; ours that selects comes after it."""
+    return estimator.net_.callbacks[-2]
+
+
 class Recorder(Callback):
     """What a schedule does to the optimizer, epoch by epoch."""
 
@@ -44,7 +53,7 @@ class Recorder(Callback):
 def test_a_curve_is_learned_that_a_line_misses():
     vae = fitted(max_epochs=60)
     pca = PCA(1).fit(X)
-    assert callback(vae).accepted_
+    assert vae.best_epoch_ == callback(vae).best_epoch_ > 0
     assert vae.score(X) > pca.score(X) + 0.5
     error = [np.mean((m.inverse_transform(m.transform(X)) - X) ** 2) for m in (vae, pca)]
     assert error[0] < 0.5 * error[1]
@@ -103,6 +112,7 @@ def test_the_gain_that_is_accepted_is_above_one_standard_error():
 
 def test_acceptance_rule_by_hand():
     rule = BestEpoch()
+    assert rule.handicap == 0
     rule.best_epoch_, rule.diverged_ = 1, False
     rule.start_rows_ = np.array([1.0, 2.0, 3.0, 4.0])
     for gains, accepted in (([1, 1, 1, 1.1], True), ([3, -2, 2, -2], False), ([0, 0, 0, 0], False)):
@@ -170,7 +180,7 @@ def test_the_learning_rate_ends_low(early):
         assert len(vae.history_) == 30
     # Callbacks are cloned: ours was never trained with.
     assert not hasattr(recorder, "rates")
-    rates = np.array(vae.net_.callbacks[-1].rates)
+    rates = np.array(given(vae).rates)
     peak = rates.max()
     assert peak == pytest.approx(0.01)
     assert rates[0] < 0.1 * peak
@@ -183,16 +193,16 @@ def test_the_learning_rate_ends_low(early):
 
 def test_warm_up_of_the_divergence_is_off_with_the_pca_start_and_ends_at_beta():
     plain = fitted(callbacks=[Recorder()], max_epochs=4)
-    assert set(plain.net_.callbacks[-1].warmups) == {1.0}
+    assert set(given(plain).warmups) == {1.0}
     warmed = fitted(callbacks=[Recorder()], max_epochs=10, kl_warmup=0.5, beta=2.0)
-    warmups = warmed.net_.callbacks[-1].warmups
+    warmups = given(warmed).warmups
     assert warmups[0] == 0
     assert warmups[-1] == 1
     assert warmed.net_.criterion_.warmup == 1
     assert warmed.net_.criterion_.beta == 2.0
     random_start = fitted(callbacks=[Recorder()], max_epochs=20, init="random")
-    assert random_start.net_.callbacks[-1].warmups[0] == 0
-    assert random_start.net_.callbacks[-1].warmups[-1] == 1
+    assert given(random_start).warmups[0] == 0
+    assert given(random_start).warmups[-1] == 1
 
 
 def test_no_weight_decay_on_the_affine_path_the_gates_and_the_noise():
@@ -267,7 +277,7 @@ def test_the_start_is_fitted_on_the_training_part_only():
             self.centre, self.indices = net.module_.likelihood.centre, np.asarray(X.indices)
 
     vae = fitted(max_epochs=1, callbacks=[Start()])
-    start = vae.net_.callbacks[-1]
+    start = given(vae)
     assert len(start.indices) == 350
     np.testing.assert_allclose(start.centre, X[start.indices].mean(axis=0))
 
@@ -332,6 +342,18 @@ def test_warm_start_goes_on_from_the_last_weights():
     np.testing.assert_array_equal(vae.coordinates_.order, order)
     with pytest.raises(ValueError, match="n_components=2 differs from the 1"):
         vae.set_params(n_components=2).fit(X)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(8,\) differs from the \(16,\)"):
+        vae.set_params(n_components=1, hidden_layer_sizes=[8]).fit(X)
+
+
+def test_few_rows_for_the_columns_do_not_beat_pca_on_all_rows():
+    random = np.random.RandomState(0)
+    deviations = np.linspace(1, 3, 200)
+    rows, fresh = random.normal(size=(120, 200)) * deviations, random.normal(size=(300, 200))
+    vae = fitted(rows, 5, max_epochs=3, lr=2e-3)
+    pca = PCA(5, svd_solver="full").fit(rows)
+    assert vae.best_epoch_ == 0
+    assert vae.score(fresh * deviations) >= pca.score(fresh * deviations) - 1e-6
 
 
 def test_verbose_prints_a_line_an_epoch(capsys):
@@ -386,3 +408,81 @@ def test_schedules_by_hand():
         warmup.on_epoch_begin(net)
         values.append(net.criterion_.warmup)
     assert values == [0, 0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1, 1]
+
+
+def test_networks_see_rows_of_vectors_whatever_the_draws():
+    def network(n_in, n_out):
+        return torch.nn.Sequential(
+            torch.nn.Linear(n_in, 8),
+            torch.nn.BatchNorm1d(8),
+            torch.nn.ReLU(),
+            torch.nn.Linear(8, n_out),
+        )
+
+    vae = fitted(network=network, max_epochs=3)
+    assert np.isfinite(vae.score(X))
+
+
+def test_a_module_that_the_factory_hands_out_is_not_touched():
+    encoder, decoder = torch.nn.Linear(3, 2), torch.nn.Linear(1, 3)
+    before = encoder.weight.clone()
+    vae = fitted(network=lambda n_in, n_out: encoder if n_in == 3 else decoder, max_epochs=3)
+    assert vae.best_epoch_ >= 0
+    assert encoder.weight.dtype == torch.float32
+    assert torch.equal(encoder.weight, before)
+    with pytest.raises(ValueError, match="network is a Linear itself; pass a factory"):
+        fitted(network=encoder)
+
+
+def test_a_pickle_does_not_carry_the_rows():
+    vae = fitted(max_epochs=2)
+    written = pickle.dumps(vae)
+    assert X[17].tobytes() not in written
+    assert X[17:19].astype(np.float32).tobytes() not in written
+
+
+def test_a_schedule_of_the_users_own_replaces_ours():
+    vae = fitted(
+        max_epochs=3,
+        early_stopping=False,
+        callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.1), Recorder()],
+    )
+    rates = given(vae).rates
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[-1] == pytest.approx(0.0001)
+
+
+def test_no_train_split_means_no_selection():
+    vae = fitted(max_epochs=3, net_params={"train_split": None})
+    assert vae.best_epoch_ == 3
+    assert "valid_loss" not in vae.history_[0]
+
+
+@pytest.mark.parametrize("k", [35, 44, 45, 50])
+def test_as_many_components_as_training_rows(k):
+    random = np.random.RandomState(0)
+    deviations = np.linspace(1, 3, 100)
+    rows, fresh = random.normal(size=(60, 100)) * deviations, random.normal(size=(200, 100))
+    vae = fitted(rows, k, lr=2e-3, max_epochs=4)
+    pca = PCA(k, svd_solver="full").fit(rows)
+    assert vae.score(fresh * deviations) >= pca.score(fresh * deviations) - 0.5
+
+
+def test_threads_do_not_share_their_seeds():
+    with ThreadPoolExecutor(2) as pool:
+        scores = list(pool.map(lambda _: fitted(max_epochs=2).score(X), range(4)))
+    assert len(set(scores)) == 1
+
+
+def test_memory_of_scoring_is_bounded_by_the_widest_layer():
+    vae = fitted(k=1, max_epochs=0, hidden_layer_sizes=(512,))
+    sizes = []
+    log_weights = type(vae.net_.module_).log_weights
+    vae.net_.apply(
+        lambda module, x, z: sizes.append(len(x)) or log_weights(module, x, z),
+        np.tile(X, (50, 1)),
+        prepare=lambda rows: (rows, np.zeros((len(rows), 100, 1))),
+        vectors_per_row=100,
+    )
+    assert sum(sizes) == 50 * len(X)
+    assert max(sizes) * 100 * 512 <= skvae.net._INFERENCE_ELEMENTS
