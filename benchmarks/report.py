@@ -19,7 +19,7 @@ def environment():
     """What a result depends on beside the code: versions, device, threads, date, command line."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": " ".join(["python", *sys.argv]),
+        "command": _command(),
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,
@@ -33,6 +33,15 @@ def environment():
         "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
     }
+
+
+def _command():
+    """The command line, without where the results went."""
+    words = list(sys.argv)
+    if "--out" in words:
+        place = words.index("--out")
+        del words[place : place + 2]
+    return " ".join(["python", f"benchmarks/{Path(words[0]).name}", *words[1:]])
 
 
 def _processor():
