@@ -38,7 +38,7 @@ _AFFINE_RATE = 0.1  # of lr, for an affine path that starts at its optimum
 _NOISE_RATE = 5.0  # of lr, for the likelihood's own parameters, which are logarithms
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
-_PLENTY_OF_ROWS = 20  # a column, from which a few rows more say nothing new to the start
+_PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
 _GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at
 
 SKORCH_PREFIXES = (
