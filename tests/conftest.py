@@ -1,0 +1,9 @@
+"""One thread a worker: the models of the tests are small, and threads that wait spin."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
