@@ -80,6 +80,7 @@ class Likelihood(nn.Module):
 
     def set_extra_state(self, state):
         vars(self).update(state)
+        self._log_scale = torch.as_tensor(np.log(self.scale))
 
     def check_support(self, X, name_column):
         """Raise a ValueError that names value, row and column where X leaves the support."""

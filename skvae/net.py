@@ -28,7 +28,7 @@ class VAENet(NeuralNet):
 
     Parameters
     ----------
-    gradient_clip : float or None, default=...
+    gradient_clip : float or None, default=None
         Greatest norm of the gradient of a step, in nats per row and unit of a weight.
     n_draws : int, default=1
         Posterior draws per row in training.
