@@ -28,11 +28,19 @@ def scoped_seed(seed):
         try:
             np.random.seed(seed)
             random.seed(seed)
-            torch.manual_seed(seed)
+            _seed_torch(seed, accelerated=bool(devices) or torch.backends.mps.is_available())
             yield
         finally:
             np.random.set_state(numpy_state)
             random.setstate(python_state)
+
+
+def _seed_torch(seed, accelerated):
+    if accelerated:
+        torch.manual_seed(seed)
+    else:
+        # torch.manual_seed would also keep the call, with its stack, for a device never to come.
+        torch.default_generator.manual_seed(seed)
 
 
 def draw_seed(random_state):

@@ -30,10 +30,10 @@ _STEPS = 4000  # that "auto" epochs aim at,
 _EPOCHS = 15, 200  # within these;
 _BATCHES = 25  # an epoch that an "auto" batch size aims at,
 _BATCH_SIZES = 32, 256  # within these
-_VALIDATION_ROWS = 50  # held out at least, up to a quarter of the rows
+_VALIDATION_ROWS = 50, 2000  # held out at least, up to a quarter of the rows, and at most
 _LEAST_VALIDATION_ROWS = 5  # below which nothing can be judged
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
-_WEIGHT_DECAY = 0.05  # of the networks, towards silence: towards PCA
+_WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
 _AFFINE_RATE = 0.1  # of lr, for an affine path that starts at its optimum
 _NOISE_RATE = 5.0  # of lr, for the likelihood's own parameters, which are logarithms
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
@@ -187,7 +187,8 @@ def _split(params, rows, seed):
     if split is not None:
         return _user_split(split, rows)
     if params.validation_fraction == "auto":
-        n_valid = max(math.ceil(n_samples / 10), min(_VALIDATION_ROWS, n_samples // 4))
+        least, most = _VALIDATION_ROWS
+        n_valid = max(min(math.ceil(n_samples / 10), most), min(least, n_samples // 4))
     else:
         n_valid = min(math.ceil(params.validation_fraction * n_samples), n_samples - 1)
     # Too few rows to judge an epoch by, or left too few for the start.
@@ -225,7 +226,15 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
     callbacks += [
         *given_callbacks,
         # Last: what a callback of the user loads at the end of training does not outlive it.
-        ("best_epoch", BestEpoch(select=valid is not None, accept_any=random_start)),
+        (
+            "best_epoch",
+            BestEpoch(
+                select=valid is not None,
+                accept_any=random_start,
+                # A larger beta asks for shorter codes at the price of the reconstructions.
+                reconstruct=vae.likelihood.shared_noise and params.beta <= 1 and not random_start,
+            ),
+        ),
     ]
     defaults = {
         "lr": params.lr,
@@ -244,7 +253,8 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
     if "optimizer" not in given:
         defaults |= {
             "optimizer__fused": device.startswith(("cpu", "cuda")),
-            "optimizer__weight_decay": _WEIGHT_DECAY,
+            # The strength of a prior on the weights, which more rows outweigh.
+            "optimizer__weight_decay": min(_WEIGHT_DECAY[0] / n_train, _WEIGHT_DECAY[1]),
             "optimizer__param_groups": _param_groups(
                 params.lr, at_optimum=vae.likelihood.exact_start and not random_start
             ),

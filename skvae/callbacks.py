@@ -7,12 +7,20 @@ from copy import deepcopy
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, PrintLog
 from torch.utils.data import Subset
 
 
 class StopTraining(Exception):
     """Raised by a callback of this module to end training after the present epoch."""
+
+
+class EpochLog(PrintLog):
+    """skorch's line an epoch, laid out only where it is printed."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if net.verbose:
+            super().on_epoch_end(net, **kwargs)
 
 
 class WarmupStableDecay(Callback):
@@ -127,12 +135,16 @@ class BestEpoch(Callback):
     handicap : float, default=0.0
         Nats per row that the gain has to exceed beside its standard error: what the start would
         gain otherwise.
+    reconstruct : bool, default=False
+        Keep only epochs that also reconstruct the validation rows no worse, in squared error,
+        than the start.
     """
 
-    def __init__(self, select=True, accept_any=False, handicap=0.0):
+    def __init__(self, select=True, accept_any=False, handicap=0.0, reconstruct=False):
         self.select = select
         self.accept_any = accept_any
         self.handicap = handicap
+        self.reconstruct = reconstruct
 
     def on_train_begin(self, net, X=None, **_):
         self.start_state_ = self.best_state_ = self._copy(net)
@@ -146,8 +158,10 @@ class BestEpoch(Callback):
     def on_epoch_begin(self, net, dataset_valid=None, **_):
         if self.start_rows_ is None and dataset_valid is not None and len(dataset_valid):
             self.start_rows_ = self.best_rows_ = net.validate(dataset_valid)
+            if self.reconstruct:
+                self.start_error_ = net.reconstruction_error(dataset_valid)
 
-    def on_epoch_end(self, net, dataset_train=None, **_):
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **_):
         losses = [net.history[-1]["train_loss"]]
         if "valid_loss" in net.history[-1]:
             losses.append(net.history[-1]["valid_loss"])
@@ -162,6 +176,8 @@ class BestEpoch(Callback):
             better = True
         else:
             better = net.valid_rows_.mean() < self.best_rows_.mean()
+            if better and self.reconstruct:
+                better = net.reconstruction_error(dataset_valid) <= self.start_error_
             self.best_rows_ = net.valid_rows_ if better else self.best_rows_
         if better:
             self.best_state_, self.best_epoch_ = self._copy(net), len(net.history)

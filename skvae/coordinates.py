@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.autograd.functional import jvp
 
-# A latent whose mean KL is below this, in nats, carries nothing that could be rescaled.
-INACTIVE_NATS = 0.01
+from .vae import INACTIVE_NATS, LEAST_RELIABILITY, SHRINKAGE_EXPONENTS
+
 # Rows over which the Jacobian of the decoder is averaged.
 _JACOBIAN_ROWS = 512
 # Rows whose reconstructions are looked at.
@@ -18,13 +18,15 @@ _RECONSTRUCTED_ROWS = 10_000
 class Coordinates:
     """The map between posterior means mu and public columns T, for k latents.
 
-    T_j = mu_i * scale_i and z_i = (T_j / scale_i) / reliability_i with i = order_j. The
-    reliability is r_i = 1 - mean posterior variance; dividing by it undoes the shrinkage of the
-    posterior mean. An inactive latent has r_i = 1: it is left alone.
+    T_j = mu_i * scale_i and z_i = (T_j / scale_i) / shrinkage_i with i = order_j. The shrinkage
+    of the posterior mean is undone by dividing by r_i^a, where r_i = 1 - mean posterior variance.
+    In a linear model a = 1; where the decoder bends, the mean of x over the posterior is not x at
+    the posterior's mean, and a is the one in `SHRINKAGE_EXPONENTS` that reconstructs the training
+    rows best. An inactive latent is left alone.
 
     Attributes
     ----------
-    scale, reliability : ndarray of shape (k,)
+    scale, shrinkage : ndarray of shape (k,)
         By latent. The sign of `scale` fixes the sign of the column.
     order : ndarray of shape (k,)
         Latents by decreasing explained variance.
@@ -38,7 +40,7 @@ class Coordinates:
     """
 
     scale: np.ndarray
-    reliability: np.ndarray
+    shrinkage: np.ndarray
     order: np.ndarray
     inactive: np.ndarray
     components: np.ndarray
@@ -51,7 +53,7 @@ class Coordinates:
     def to_latent(self, T):
         """Latent vectors (n, k) that the public columns T (n, k) stand for."""
         z = np.empty_like(T)
-        z[:, self.order] = T / (self.scale * self.reliability)[self.order]
+        z[:, self.order] = T / (self.scale * self.shrinkage)[self.order]
         return z
 
 
@@ -64,7 +66,7 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     """Measure the coordinates on the posterior of the rows that the model was fitted on.
 
     The variance that the reconstructions explain, total less residual, is shared out among the
-    latents in proportion to Var[mu_i] / r_i^2 times the mean squared norm of the decoder's
+    latents in proportion to Var[mu_i / shrinkage_i] times the mean squared norm of the decoder's
     derivative along latent i. In a linear model these are PCA's eigenvalues themselves.
 
     Parameters
@@ -84,21 +86,27 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     switched_off = reliability < 1e-9
     inactive = switched_off if closed_form else posterior_kl(mean, variance) < INACTIVE_NATS
     # A posterior as wide as the prior, or wider, has no shrinkage that could be undone.
-    least = 1e-9 if closed_form else -np.expm1(-2 * INACTIVE_NATS)
+    least = 1e-9 if closed_form else LEAST_RELIABILITY
     reliability = np.where(inactive | (reliability < least), 1.0, reliability)
+    shrinkage = reliability
+    if not closed_form:
+        total, reconstructed = 0.0, -np.inf
+        for exponent in SHRINKAGE_EXPONENTS:
+            total, by_these = _variances(net, X, mean / reliability**exponent)
+            if by_these > reconstructed:
+                shrinkage, reconstructed = reliability**exponent, by_these
 
     # Evenly spaced rows, and the origin as the last row.
     rows = np.unique(np.linspace(0, len(mean) - 1, _JACOBIAN_ROWS).astype(int))
-    points = np.vstack([mean[rows] / reliability, np.zeros_like(mean[:1])])
+    points = np.vstack([mean[rows] / shrinkage, np.zeros_like(mean[:1])])
     lengths, at_origin = _derivatives(net, points)
 
     spread = mean.var(axis=0, ddof=1)
-    explained = spread / reliability**2 * lengths
+    explained = spread / shrinkage**2 * lengths
     if not closed_form and explained.any():
-        total, by_all = _variances(net, X, mean / reliability)
         # Reconstructions that are worse than the mean explain nothing, and cannot be shared out:
         # then the shares keep their own units, within the variance that there is.
-        target = by_all if by_all > 0 else min(total, explained.sum())
+        target = reconstructed if reconstructed > 0 else min(total, explained.sum())
         explained *= target / explained.sum()
     norms = np.linalg.norm(at_origin, axis=1, keepdims=True)
     components = at_origin / np.where(norms > 0, norms, 1.0)
@@ -116,7 +124,7 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
         order, sign = keep.order, np.sign(keep.scale)
     return Coordinates(
         scale=scale * sign,
-        reliability=reliability,
+        shrinkage=shrinkage,
         order=order,
         inactive=inactive,
         components=(components * sign[:, None])[order],

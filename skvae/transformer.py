@@ -81,7 +81,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         promise never to be worse than PCA is off too.
     validation_fraction : "auto" or float in (0, 1), default="auto"
         Part of the rows held out. "auto" is a tenth, but 50 rows or a quarter of them where there
-        are few. With fewer than 5 such rows nothing can be judged: the model stays PCA.
+        are few, and 2,000 where there are many. With fewer than 5 such rows nothing can be
+        judged: the model stays PCA.
     n_iter_no_change : int, default=20
         Epochs without gain after which the learning rate is brought down and training ends.
     n_importance_samples : int, default=100

@@ -48,6 +48,12 @@ def silent(network, n_in, n_out, role):
     return network if not outputs.any() else Gated(network, n_out)
 
 
+# A latent whose mean KL is below this, in nats, carries nothing that could be rescaled;
+INACTIVE_NATS = 0.01
+# its reliability, 1 - mean posterior variance, is then about this or less.
+LEAST_RELIABILITY = -math.expm1(-2 * INACTIVE_NATS)
+# Powers of the reliability that a posterior mean may be divided by: 1 undoes all of its shrinkage.
+SHRINKAGE_EXPONENTS = 1.0, 0.75, 0.5, 0.25, 0.0
 # Standard deviations at which the encoder network's view of a column saturates.
 _FEATURE_LIMIT = 2.0
 
@@ -139,6 +145,15 @@ class VAE(nn.Module):
     def decode(self, z):
         """E[x|z] in working units, shape (n, n_features)."""
         return self.likelihood.mean(self.outputs(z))
+
+    def reconstruction_errors(self, x):
+        """Squared errors in working units, (m, n, n_features), of the reconstructions of rows x,
+        the shrinkage of the posterior mean undone by each of the m `SHRINKAGE_EXPONENTS`."""
+        mean, variance = self.encode(x)
+        reliability = 1 - variance.mean(0)
+        reliability = torch.where(reliability > LEAST_RELIABILITY, reliability, 1.0)
+        z = torch.stack([mean / reliability**exponent for exponent in SHRINKAGE_EXPONENTS])
+        return (self.decode(z) - x).square()
 
     def log_weights(self, x, noise):
         """Log importance weights (n, S) in nats, for standard normal noise (n, S, k)."""

@@ -235,10 +235,11 @@ def scores_over_seeds(estimator, X, n_draws, n_seeds=60):
         estimator._seed, estimator.n_importance_samples = kept
 
 
-@pytest.fixture(scope="module", params=["pca", "random"])
+@pytest.fixture(scope="module", params=[("pca", 40), ("random", 5)], ids=["pca", "random"])
 def inexact(request):
     """A trained model whose scores are noisy, because its posterior is not exact."""
-    params = TRAINED | {"init": request.param, "batch_size": 32, "max_epochs": 5}
+    init, max_epochs = request.param
+    params = TRAINED | {"init": init, "batch_size": 32, "max_epochs": max_epochs}
     estimator = small(**params).fit(curved(600))
     assert dict(estimator.net_.callbacks_)["best_epoch"].accepted_
     return estimator
