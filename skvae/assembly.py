@@ -11,18 +11,19 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from skorch.callbacks import LRScheduler
+from sklearn.decomposition import PCA
+from skorch.callbacks import Callback, LRScheduler
 from skorch.helper import predefined_split
 from torch.utils.data import Subset
 
 from ._random import scoped_seed
 from .batches import Rows
 from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
-from .likelihoods import LIKELIHOODS
+from .likelihoods import LIKELIHOODS, Likelihood
 from .linear_start import best_gain, linear_start
 from .net import VAENet
 from .networks import NETWORKS
-from .priors import PRIORS
+from .priors import PRIORS, Prior
 from .vae import VAE
 
 # Defaults of training; docs/defaults.md has the measurements behind them.
@@ -71,17 +72,16 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     start : LinearStart or None
         The closed form on all rows, if the model is that and nothing was accepted beyond it.
     """
-    n_samples, n_features = X.shape
-    _check_n_components(params, n_samples, n_features)
     rows_at_start = start_rows(params, X, seed)
-    vae = _build(params, n_samples, n_features) if earlier is None else _continued(params, earlier)
+    k = _n_components(params, rows_at_start)
+    vae = _build(params, k, X.shape) if earlier is None else _continued(params, k, earlier)
     vae.likelihood.check_support(rows_at_start, name_column)
 
     rows = Rows(X, transform=params.batch_transform, device=_device(params.device))
-    train, valid = _split(params, rows, seed)
+    train, valid = _split(params, rows, k, seed)
     net = _net(params, vae, len(train), valid, rows.device, seed, warm=earlier is not None)
     net.initialize()
-    net.parts_ = _parts(params)
+    net.parts_ = _parts(params, k)
     start = None
     if earlier is None:
         start = _load_start(params, net, rows_at_start[np.asarray(train.indices)], seed)
@@ -117,21 +117,41 @@ def start_rows(params, X, seed):
         return np.asarray(X, dtype=np.float64)
     with scoped_seed(seed):
         batch = Rows(X, transform=params.batch_transform).batch(torch.arange(len(X)))
-    return batch["x"].double().numpy()
+    rows = batch["x"].double().numpy()
+    if not np.isfinite(rows).all():
+        raise ValueError("batch_transform returned values that are not finite (NaN or infinity).")
+    return rows
 
 
-def _check_n_components(params, n_samples, n_features):
-    limit = min(n_samples, n_features)
-    if params.init == "pca" and params.n_components > limit:
+def _n_components(params, X):
+    """The number of components, as PCA takes `n_components` with its full solver."""
+    wanted, limit = params.n_components, min(X.shape)
+    if wanted is None:
+        return limit
+    if not isinstance(wanted, Integral):
+        return int(PCA(wanted, svd_solver="full").fit(X).n_components_)
+    if params.init == "pca" and wanted > limit:
         raise ValueError(
-            f"n_components={params.n_components} must be between 1 and min(n_samples, "
+            f"n_components={wanted} must be between 1 and min(n_samples, "
             f"n_features)={limit} with init='pca'; init='random' takes more."
         )
+    return int(wanted)
 
 
-def _build(params, n_samples, n_features):
+def _made(factory, kind, name, size):
+    """What a factory of the user's own makes of a size, if it is of the kind that it has to be."""
+    part = factory(size)
+    if not isinstance(part, kind):
+        raise TypeError(
+            f"{name} must be a factory that returns a skvae.{kind.__module__.split('.')[-1]}."
+            f"{kind.__name__}; it returned {type(part).__name__}."
+        )
+    return part
+
+
+def _build(params, k, shape):
     """The model of the parts that the parameters name, called with the sizes of X."""
-    k, sizes = params.n_components, tuple(params.hidden_layer_sizes)
+    (n_samples, n_features), sizes = shape, tuple(params.hidden_layer_sizes)
     if not all(isinstance(size, Integral) and size > 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must hold ints of at least 1, got {sizes}.")
     if isinstance(params.network, torch.nn.Module):
@@ -139,8 +159,9 @@ def _build(params, n_samples, n_features):
             f"network is a {type(params.network).__name__} itself; pass a factory (n_in, n_out) -> "
             "torch.nn.Module, which is called once for the encoder and once for the decoder."
         )
-    likelihood = LIKELIHOODS.get(params.likelihood, params.likelihood)(n_features)
-    prior = PRIORS.get(params.prior, params.prior)(k)
+    law = LIKELIHOODS.get(params.likelihood, params.likelihood)
+    likelihood = _made(law, Likelihood, "likelihood", n_features)
+    prior = _made(PRIORS.get(params.prior, params.prior), Prior, "prior", k)
     make_encoder = make_decoder = params.network
     if isinstance(params.network, str):
         network = partial(NETWORKS[params.network], activation=params.activation)
@@ -154,16 +175,16 @@ def _build(params, n_samples, n_features):
     return VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit).float()
 
 
-def _parts(params):
+def _parts(params, k):
     """The parameters that decide which weights the model has."""
-    names = "n_components", "likelihood", "prior", "network", "activation"
-    sizes = tuple(params.hidden_layer_sizes)
-    return {name: getattr(params, name) for name in names} | {"hidden_layer_sizes": sizes}
+    names = "likelihood", "prior", "network", "activation"
+    sizes = {"n_components": k, "hidden_layer_sizes": tuple(params.hidden_layer_sizes)}
+    return sizes | {name: getattr(params, name) for name in names}
 
 
-def _continued(params, earlier):
+def _continued(params, k, earlier):
     """A copy of the earlier fit's model, to train on from there."""
-    for name, value in _parts(params).items():
+    for name, value in _parts(params, k).items():
         if value != earlier.parts_[name]:
             raise ValueError(
                 f"{name}={value!r} differs from the {earlier.parts_[name]!r} of the fit that "
@@ -178,7 +199,7 @@ def _selects(params):
     return bool(params.early_stopping and params.max_epochs != 0 and splits)
 
 
-def _split(params, rows, seed):
+def _split(params, rows, k, seed):
     """Training and validation part of the rows; no validation part where nothing is selected."""
     n_samples = len(rows)
     if not _selects(params):
@@ -192,7 +213,7 @@ def _split(params, rows, seed):
     else:
         n_valid = min(math.ceil(params.validation_fraction * n_samples), n_samples - 1)
     # Too few rows to judge an epoch by, or left too few for the start.
-    too_few = n_valid < _LEAST_VALIDATION_ROWS or n_samples - n_valid < params.n_components
+    too_few = n_valid < _LEAST_VALIDATION_ROWS or n_samples - n_valid < k
     if params.init == "pca" and too_few:
         n_valid = 0
     order = np.random.RandomState(seed).permutation(n_samples)
@@ -219,6 +240,12 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
     if kl_warmup == "auto":
         kl_warmup = _RANDOM_KL_WARMUP if random_start else 0.0
     given_callbacks = deepcopy(list(params.callbacks or []))
+    for given in given_callbacks:
+        if not isinstance(_callback(given), Callback):
+            raise TypeError(
+                "callbacks must hold skorch callbacks (instances), each by itself or as a pair of "
+                f"name and callback; got {given!r}."
+            )
     callbacks = [("kl_warmup", KLWarmup(kl_warmup))]
     if not any(isinstance(_callback(c), LRScheduler) for c in given_callbacks):
         patience = params.n_iter_no_change if valid else None
@@ -319,7 +346,7 @@ def _load_start(params, net, X, seed):
         return None
     start = linear_start(
         X,
-        params.n_components,
+        vae.n_components,
         model=vae.likelihood.linear_model,
         least_noise=vae.likelihood.least_noise(),
         seed=seed,
@@ -348,12 +375,12 @@ def _gain_of_more_rows(params, net, X, valid, start, seed):
     n_fewer = n_train * n_train // (n_train + len(valid))
     if n_train > _PLENTY_OF_ROWS * n_features:
         return 0.0
-    if n_fewer <= params.n_components + 1:
+    if n_fewer <= net.module_.n_components + 1:
         return math.inf
     vae, likelihood = net.module_, net.module_.likelihood
     fewer = linear_start(
         X[np.random.RandomState(seed).permutation(n_train)[:n_fewer]],
-        params.n_components,
+        vae.n_components,
         model=likelihood.linear_model,
         least_noise=likelihood.least_noise(),
         seed=seed,

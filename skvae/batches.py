@@ -43,6 +43,12 @@ class Rows(Dataset):
             # As random as the caller's generator is: the fit's own, seeded by the fit.
             tensor = torch.as_tensor(np.asarray(rows, dtype=np.float32), device=self.device)
             rows = self.transform(tensor)
+            found = tuple(getattr(rows, "shape", ())) if torch.is_tensor(rows) else type(rows)
+            if found != tuple(tensor.shape):
+                raise ValueError(
+                    "batch_transform must return a tensor of the shape that it was given, "
+                    f"{tuple(tensor.shape)}; got {getattr(found, '__name__', found)}."
+                )
             if self.centre is None:
                 return rows
             centre, scale = (

@@ -22,6 +22,8 @@ SHARED_NOISE_FLOOR = 1e-9
 # Noise variance of a constant column under DiagonalGaussian, in squared units of X: the constant
 # SMALL of scikit-learn's FactorAnalysis.
 _CONSTANT_COLUMN_NOISE = 1e-12
+# Largest magnitude of a real value: sums of squares have to stay finite.
+_LARGEST = np.float64(1e150)
 # A decoder's log variance, relative to its column's, is cut here, before exp can overflow.
 _LOG_VARIANCE_CEILING = 40.0
 
@@ -130,6 +132,15 @@ class Likelihood(nn.Module):
 
 class _RealColumns(Likelihood):
     """Abstract: Gaussian columns, in working units of zero mean and unit variance."""
+
+    def check_support(self, X, name_column):
+        too_large = np.argwhere(np.abs(X) > _LARGEST)
+        if len(too_large):
+            row, column = too_large[0]
+            raise ValueError(
+                f"X holds {X[row, column]:g} at row {row}, column {name_column(column)}: the "
+                f"square of values beyond {_LARGEST:g} is not a finite number; rescale the column."
+            )
 
     def set_units(self, X):
         self.centre = X.mean(axis=0)

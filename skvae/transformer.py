@@ -14,7 +14,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._input import FLOATS, checked_rows, column_namer
@@ -34,13 +34,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     The model is p(x|z) p(z) with a neural encoder q(z|x). With `init="pca"` it starts as
     probabilistic PCA, in closed form, and learns only what a line cannot say: an epoch is accepted
-    only where held-out rows are more likely than under the start, beyond one standard error. Where
-    none is, the fitted model is PCA, refitted on all rows.
+    only where held-out rows are more likely than under the start, beyond one standard error, and,
+    with the default likelihood and `beta` at most 1, reconstructed no worse. Where none is, the
+    fitted model is PCA, refitted on all rows.
 
     Parameters
     ----------
-    n_components : int, default=2
-        Number of latent components.
+    n_components : int, float in (0, 1), "mle" or None, default=2
+        Number of latent components. As in PCA with its full solver, a float is the part of the
+        variance that so many of PCA's components explain, "mle" is Minka's choice for PCA, and
+        None is min(n_samples, n_features).
     likelihood : {"gaussian", "diagonal_gaussian", "heteroscedastic_gaussian", "bernoulli"} or \
             callable, default="gaussian"
         The law p(x|z): one noise variance (pPCA's), one a column (FactorAnalysis's), one a column
@@ -160,7 +163,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     """
 
     _parameter_constraints: ClassVar = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            StrOptions({"mle"}),
+            None,
+        ],
         "likelihood": [StrOptions(set(LIKELIHOODS)), callable],
         "prior": [StrOptions(set(PRIORS)), callable],
         "network": [StrOptions(set(NETWORKS)), callable],
@@ -310,7 +318,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 "No epoch gained beyond one standard error: the linear start is kept, on all rows."
             )
         self.n_samples_ = len(X)
-        self.n_components_ = self.n_components
+        self.n_components_ = net.module_.n_components
         self._seed = seed
         if self.batch_transform is not None:
             X = start_rows(self, X, seed)
@@ -327,9 +335,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         n_inactive = int(self.coordinates_.inactive.sum())
         if n_inactive:
             warnings.warn(
-                f"{n_inactive} of {self.n_components} latent components carry less than 0.01 nats "
+                f"{n_inactive} of {self.n_components_} latent components carry less than 0.01 nats "
                 "per row and are left as they are; "
-                f"n_components={max(1, self.n_components - n_inactive)} would do.",
+                f"n_components={max(1, self.n_components_ - n_inactive)} would do.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

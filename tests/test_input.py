@@ -522,6 +522,27 @@ def test_bernoulli_scores_need_zeros_and_ones(value):
             method(X)
 
 
+@pytest.mark.parametrize("n_components", [None, 0.5, 0.9, 0.999, "mle"])
+def test_components_are_counted_as_pca_does(n_components):
+    X = rows(80, 5) * [5, 4, 3, 2, 1]
+    pca = PCA(n_components, svd_solver="full").fit(X)
+    start = small(n_components, max_epochs=0).fit(X)
+    assert start.n_components_ == pca.n_components_
+    np.testing.assert_allclose(start.transform(X), pca.transform(X), atol=1e-8)
+    trained = small(n_components, init="random").fit(X)
+    assert trained.transform(X).shape == (80, pca.n_components_)
+    assert len(trained.get_feature_names_out()) == pca.n_components_
+
+
+@pytest.mark.parametrize("value", [1e151, -1e200, 1e308])
+def test_values_whose_squares_overflow_are_named(value):
+    X = rows()
+    X[3, 1] = value
+    with pytest.raises(ValueError, match=re.escape(f"{value:g} at row 3, column 1")):
+        small().fit(X)
+    assert_finite(small().fit(rows() * 1e140), rows() * 1e140)
+
+
 @pytest.mark.parametrize("shape", [(80, 5), (4, 9)])
 def test_too_many_components(shape):
     limit = min(shape)
@@ -589,7 +610,7 @@ def test_not_fitted():
 
 
 BAD_PARAMETERS = {
-    "n_components": [0, -1, 1.5, "2", None],
+    "n_components": [0, -1, 1.5, 1.0, "2", [2]],
     "likelihood": ["gauss", 1, None],
     "prior": ["gamma", None],
     "network": ["cnn", 3],
@@ -778,6 +799,13 @@ FAILURES = {
     "parameter": ({"lr": -1.0}, ValueError),
     "wrong network": ({"network": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, ValueError),
     "no network": ({"network": lambda n_in, n_out: None}, TypeError),
+    "no prior": ({"prior": lambda n_components: torch.distributions.Normal(0, 1)}, TypeError),
+    "no likelihood": ({"likelihood": lambda n_features: nn.Linear(2, 2)}, TypeError),
+    "no callback": ({"callbacks": [("mine", 3)]}, TypeError),
+    "no rows of a transform": ({"batch_transform": lambda x: None}, ValueError),
+    "array of a transform": ({"batch_transform": lambda x: x.numpy()}, ValueError),
+    "shape of a transform": ({"batch_transform": lambda x: x[:, :1]}, ValueError),
+    "values of a transform": ({"batch_transform": lambda x: x / 0}, ValueError),
     "unknown name": ({"net_params": {"foo": 1}}, (TypeError, ValueError)),
 } | {
     f"{error.__name__} {hook}": ({"callbacks": [RaisingCallback(error, hook)]}, error)
@@ -802,8 +830,12 @@ def test_a_failed_first_fit_leaves_nothing(failure, early_stopping):
 @pytest.mark.parametrize(
     ("failure", "warm_start"),
     [(failure, False) for failure in FAILURES]
-    # A warm start goes on with the earlier network.
-    + [(failure, True) for failure in FAILURES if "network" not in FAILURES[failure][0]],
+    # A warm start goes on with the earlier parts.
+    + [
+        (failure, True)
+        for failure in FAILURES
+        if not {"network", "prior", "likelihood"} & set(FAILURES[failure][0])
+    ],
 )
 def test_a_failed_refit_leaves_the_earlier_fit(failure, warm_start):
     pd = pytest.importorskip("pandas")
