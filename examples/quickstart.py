@@ -65,7 +65,7 @@ def draw(path, X, plane, y, models):
                 size=15,
                 ha="center",
                 va="center",
-                bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8},
+                bbox={"boxstyle": "round,pad=0.05", "fc": "white", "ec": "none", "alpha": 0.6},
             )
         ax.set_title(name, fontsize=12)
         ax.set_xlabel("component 1")
