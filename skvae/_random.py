@@ -1,5 +1,6 @@
 """Randomness that stays inside: scoped seeding, and noise keyed by the rows it is for."""
 
+import os
 import random
 import threading
 from contextlib import contextmanager
@@ -11,6 +12,16 @@ from torch.quasirandom import SobolEngine
 
 _UINT64_GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 _GENERATORS = threading.RLock()
+
+
+def _renew_lock():
+    # A forked child has the lock as it was, without the thread that would release it.
+    global _GENERATORS
+    _GENERATORS = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextmanager

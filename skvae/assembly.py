@@ -119,7 +119,10 @@ def start_rows(params, X, seed):
         batch = Rows(X, transform=params.batch_transform).batch(torch.arange(len(X)))
     rows = batch["x"].double().numpy()
     if not np.isfinite(rows).all():
-        raise ValueError("batch_transform returned values that are not finite (NaN or infinity).")
+        raise ValueError(
+            "batch_transform returned values that are not finite (NaN or infinity). It is given X "
+            "in float32, which goes up to 3.4e38."
+        )
     return rows
 
 
@@ -129,7 +132,10 @@ def _n_components(params, X):
     if wanted is None:
         return limit
     if not isinstance(wanted, Integral):
-        return int(PCA(wanted, svd_solver="full").fit(X).n_components_)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            counted = PCA(wanted, svd_solver="full").fit(X).n_components_
+        # Minka's choice can be none at all.
+        return max(1, int(counted))
     if params.init == "pca" and wanted > limit:
         raise ValueError(
             f"n_components={wanted} must be between 1 and min(n_samples, "
@@ -139,20 +145,26 @@ def _n_components(params, X):
 
 
 def _made(factory, kind, name, size):
-    """What a factory of the user's own makes of a size, if it is of the kind that it has to be."""
-    part = factory(size)
+    """What a factory makes of a size, checked to be of the kind and the size that it has to be."""
+    # Copied, should it be the user's own: it would be trained and cast.
+    part = deepcopy(factory(size))
     if not isinstance(part, kind):
         raise TypeError(
             f"{name} must be a factory that returns a skvae.{kind.__module__.split('.')[-1]}."
             f"{kind.__name__}; it returned {type(part).__name__}."
         )
+    found = part.n_features if kind is Likelihood else part.law().event_shape.numel()
+    if found != size:
+        raise ValueError(f"{name} was asked for {size} columns and returned a part for {found}.")
     return part
 
 
 def _build(params, k, shape):
     """The model of the parts that the parameters name, called with the sizes of X."""
     (n_samples, n_features), sizes = shape, tuple(params.hidden_layer_sizes)
-    if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+    if not all(
+        type(size) is not bool and isinstance(size, Integral) and size > 0 for size in sizes
+    ):
         raise ValueError(f"hidden_layer_sizes must hold ints of at least 1, got {sizes}.")
     if isinstance(params.network, torch.nn.Module):
         raise ValueError(
@@ -241,10 +253,12 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
         kl_warmup = _RANDOM_KL_WARMUP if random_start else 0.0
     given_callbacks = deepcopy(list(params.callbacks or []))
     for given in given_callbacks:
-        if not isinstance(_callback(given), Callback):
+        named = isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str)
+        callback = given[1] if named else given
+        if not (isinstance(callback, Callback) or _is_class_of(callback, Callback)):
             raise TypeError(
-                "callbacks must hold skorch callbacks (instances), each by itself or as a pair of "
-                f"name and callback; got {given!r}."
+                "callbacks must hold skorch callbacks, each by itself or as a pair (name, "
+                f"callback); got {given!r}."
             )
     callbacks = [("kl_warmup", KLWarmup(kl_warmup))]
     if not any(isinstance(_callback(c), LRScheduler) for c in given_callbacks):
@@ -288,6 +302,10 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
         }
     split = predefined_split(valid) if valid is not None else None
     return VAENet(vae, **(defaults | given | {"train_split": split}))
+
+
+def _is_class_of(thing, kind):
+    return isinstance(thing, type) and issubclass(thing, kind)
 
 
 def _callback(given):

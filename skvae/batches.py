@@ -43,12 +43,15 @@ class Rows(Dataset):
             # As random as the caller's generator is: the fit's own, seeded by the fit.
             tensor = torch.as_tensor(np.asarray(rows, dtype=np.float32), device=self.device)
             rows = self.transform(tensor)
-            found = tuple(getattr(rows, "shape", ())) if torch.is_tensor(rows) else type(rows)
-            if found != tuple(tensor.shape):
+            found = tuple(rows.shape) if torch.is_tensor(rows) else type(rows).__name__
+            dense = torch.is_tensor(rows) and rows.layout == torch.strided
+            if found != tuple(tensor.shape) or not dense or rows.is_complex():
                 raise ValueError(
-                    "batch_transform must return a tensor of the shape that it was given, "
-                    f"{tuple(tensor.shape)}; got {getattr(found, '__name__', found)}."
+                    "batch_transform must return a dense tensor of real numbers, of the shape that "
+                    f"it was given, {tuple(tensor.shape)}; got {found}, "
+                    f"{getattr(rows, 'layout', None)}, {getattr(rows, 'dtype', None)}."
                 )
+            rows = rows.detach().to(tensor.dtype)
             if self.centre is None:
                 return rows
             centre, scale = (

@@ -76,8 +76,8 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     mean, variance : ndarray of shape (n, k)
         Of q(z|x), for the rows of X.
     closed_form : bool
-        Whether the model is the closed form itself. Its posterior is exact, so every component
-        that is not switched off is rescaled, however little it carries.
+        Whether the model is the closed form itself, of a Gaussian law. Its posterior is exact, so
+        every component that is not switched off is rescaled, however little it carries.
     whiten : bool
     keep : Coordinates, optional
         Earlier coordinates whose order and signs stay.
@@ -96,8 +96,8 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
             if by_these > reconstructed:
                 shrinkage, reconstructed = reliability**exponent, by_these
 
-    # Evenly spaced rows, and the origin as the last row.
-    rows = np.unique(np.linspace(0, len(mean) - 1, _JACOBIAN_ROWS).astype(int))
+    # The origin is the last row.
+    rows = some_rows(len(mean), _JACOBIAN_ROWS)
     points = np.vstack([mean[rows] / shrinkage, np.zeros_like(mean[:1])])
     lengths, at_origin = _derivatives(net, points)
 
@@ -132,14 +132,28 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     )
 
 
+def some_rows(n_rows, at_most):
+    """Positions of a random part of the rows, the same each time; all of them where there are
+    few."""
+    if n_rows <= at_most:
+        return np.arange(n_rows)
+    return np.sort(np.random.RandomState(0).choice(n_rows, at_most, replace=False))
+
+
 def _variances(net, X, z):
     """Variance of the rows X in squared units, summed over columns, and what of it is left when
-    the errors of the reconstructions at z are taken off."""
-    rows = np.unique(np.linspace(0, len(X) - 1, _RECONSTRUCTED_ROWS).astype(int))
+    the errors of the reconstructions at z are taken off.
+
+    Of many rows some are reconstructed, and the part of their variance that is left is that of
+    all rows.
+    """
+    rows = some_rows(len(X), _RECONSTRUCTED_ROWS)
     likelihood = net.module_.likelihood
-    errors = X[rows] - (net.apply("decode", z[rows]) * likelihood.scale + likelihood.centre)
-    total = X[rows].var(axis=0, ddof=1, dtype=np.float64).sum()
-    return total, total - (errors**2).sum() / (len(rows) - 1)
+    some = X[rows].astype(np.float64)
+    errors = some - (net.apply("decode", z[rows]) * likelihood.scale + likelihood.centre)
+    total = X.var(axis=0, ddof=1, dtype=np.float64).sum()
+    deviations = ((some - some.mean(axis=0)) ** 2).sum()
+    return total, total * (1 - (errors**2).sum() / deviations) if deviations > 0 else 0.0
 
 
 def _derivatives(net, points):

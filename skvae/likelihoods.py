@@ -19,6 +19,11 @@ COLUMN_NOISE_FLOOR = 1e-6
 # Least shared noise variance, relative to the mean variance of the columns. It is smaller, because
 # columns in different units make the leftover variance small beside the mean.
 SHARED_NOISE_FLOOR = 1e-9
+# Least noise variance of the PCA that Bernoulli starts from, relative to the mean variance of the
+# columns: with none left over its posterior would be a point, which no binary column allows.
+BERNOULLI_NOISE_FLOOR = 0.2
+# A noise variance at its floor starts so little above it that sliding down gains nothing.
+_ABOVE_FLOOR = 1e-4
 # Noise variance of a constant column under DiagonalGaussian, in squared units of X: the constant
 # SMALL of scikit-learn's FactorAnalysis.
 _CONSTANT_COLUMN_NOISE = 1e-12
@@ -201,11 +206,11 @@ class Gaussian(_RealColumns):
 
     def decoder_start(self, start):
         noise = start.noise_variance / self._reference - SHARED_NOISE_FLOOR
-        _fill(self.log_noise, np.log(np.maximum(noise, SHARED_NOISE_FLOOR)))
+        _fill(self.log_noise, np.log(np.maximum(noise, _ABOVE_FLOOR * SHARED_NOISE_FLOOR)))
         return self._location_start(start)
 
     def least_noise(self):
-        return 2 * SHARED_NOISE_FLOOR * self._reference
+        return (1 + _ABOVE_FLOOR) * SHARED_NOISE_FLOOR * self._reference
 
 
 class DiagonalGaussian(_RealColumns):
@@ -224,7 +229,8 @@ class DiagonalGaussian(_RealColumns):
     def set_units(self, X):
         super().set_units(X)
         # The noise of a constant column is FactorAnalysis's own.
-        self.scale[~self.varies] = math.sqrt(_CONSTANT_COLUMN_NOISE / (2 * COLUMN_NOISE_FLOOR))
+        least = (1 + _ABOVE_FLOOR) * COLUMN_NOISE_FLOOR
+        self.scale[~self.varies] = math.sqrt(_CONSTANT_COLUMN_NOISE / least)
         self._log_scale = torch.as_tensor(np.log(self.scale))
 
     def law(self, outputs):
@@ -233,11 +239,11 @@ class DiagonalGaussian(_RealColumns):
 
     def decoder_start(self, start):
         noise = start.noise_variance / self.scale**2 - COLUMN_NOISE_FLOOR
-        _fill(self.log_noise, np.log(np.maximum(noise, COLUMN_NOISE_FLOOR)))
+        _fill(self.log_noise, np.log(np.maximum(noise, _ABOVE_FLOOR * COLUMN_NOISE_FLOOR)))
         return self._location_start(start)
 
     def least_noise(self):
-        return 2 * COLUMN_NOISE_FLOOR * self.scale**2
+        return (1 + _ABOVE_FLOOR) * COLUMN_NOISE_FLOOR * self.scale**2
 
 
 class HeteroscedasticGaussian(_RealColumns):
@@ -257,11 +263,12 @@ class HeteroscedasticGaussian(_RealColumns):
     def decoder_start(self, start):
         weight, bias = self._location_start(start)
         noise = np.broadcast_to(start.noise_variance, self.scale.shape) / self.scale**2
-        log_noise = np.log(np.maximum(noise - COLUMN_NOISE_FLOOR, COLUMN_NOISE_FLOOR))
+        least = _ABOVE_FLOOR * COLUMN_NOISE_FLOOR
+        log_noise = np.log(np.maximum(noise - COLUMN_NOISE_FLOOR, least))
         return np.vstack([weight, np.zeros_like(weight)]), np.concatenate([bias, log_noise])
 
     def least_noise(self):
-        return 2 * COLUMN_NOISE_FLOOR * float(np.min(self.scale**2))
+        return (1 + _ABOVE_FLOOR) * COLUMN_NOISE_FLOOR * float(np.min(self.scale**2))
 
     def log_prob(self, outputs, x):
         return self.law(outputs).log_prob(x) - self.log_scale(x)
@@ -306,6 +313,9 @@ class Bernoulli(Likelihood):
 
     def law(self, outputs):
         return BernoulliLaw(logits=outputs, validate_args=False)
+
+    def least_noise(self):
+        return BERNOULLI_NOISE_FLOOR * float(np.mean(self._mean * (1 - self._mean)))
 
     def decoder_start(self, start):
         return start.gain * start.loadings, np.log(self._mean / (1 - self._mean))

@@ -20,13 +20,15 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from ._input import FLOATS, checked_rows, column_namer
 from ._random import draw_seed, row_normals, scoped_seed
 from .assembly import SKORCH_PREFIXES, start_rows, trained_net
-from .coordinates import measure_coordinates
+from .coordinates import measure_coordinates, some_rows
 from .likelihoods import LIKELIHOODS
 from .networks import ACTIVATIONS, NETWORKS
 from .objective import importance_bound
 from .priors import PRIORS
 
 _COVARIANCE_DRAWS = 4096
+# Rows over which the noise variance is averaged.
+_NOISE_ROWS = 512
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -328,7 +330,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             X,
             mean,
             variance,
-            closed_form=closed_form,
+            closed_form=closed_form and net.module_.likelihood.exact_start,
             whiten=self.whiten,
             keep=self.coordinates_ if warm else None,
         )
@@ -352,7 +354,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _noise_variance(self, mean):
         """Variance of x given z in squared units of X: one number if shared, else one a column."""
         likelihood = self.net_.module_.likelihood
-        rows = mean[np.unique(np.linspace(0, len(mean) - 1, 512).astype(int))]
+        rows = mean[some_rows(len(mean), _NOISE_ROWS)]
         variance = self.net_.apply(_observation_variance, rows)
         columns = variance.mean(axis=0) * likelihood.scale**2
         return float(columns.mean()) if likelihood.shared_noise else columns
@@ -517,8 +519,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with scoped_seed(self._seed), torch.no_grad():
             law = self.net_.module_.prior.law()
             z = law.sample((n_draws,)).double().cpu().numpy()
-            location, deviation = law.mean.cpu().numpy(), law.stddev.cpu().numpy()
         if self.net_.module_.prior.closed_form:
+            location, deviation = law.mean.cpu().numpy(), law.stddev.cpu().numpy()
             z = z - z.mean(axis=0)
             z = np.linalg.solve(np.linalg.cholesky(z.T @ z / n_draws), z.T).T
             z = location + deviation * z

@@ -21,6 +21,10 @@ class Gated(nn.Module):
         return self.gate * self.network(x)
 
 
+# Multiples of a few points, at which a network is asked whether it is silent.
+_PROBE_SCALES = 1.0, -1.0, 0.01, -0.01, 100.0, -100.0
+
+
 def silent(network, n_in, n_out, role):
     """The network, silent at the start: as it is if it already is zero, else behind a gate.
 
@@ -36,15 +40,22 @@ def silent(network, n_in, n_out, role):
             f"network must be a factory (n_in, n_out) -> torch.nn.Module; for the {role} it "
             f"returned {type(network).__name__}."
         )
-    was_training = network.training
-    with torch.no_grad():
-        outputs = network.eval()(torch.randn(4, n_in))
+    was_training = network.float().training
+    # Small and large inputs and their opposites: a network can be silent on some.
+    points = torch.randn(4, n_in).float()
+    inputs = torch.cat([scale * points for scale in _PROBE_SCALES])
+    needed = f"network must map {n_in} inputs to {n_out} outputs for the {role}"
+    try:
+        with torch.no_grad():
+            outputs = network.eval()(inputs)
+    except (RuntimeError, IndexError) as error:
+        raise ValueError(f"{needed}; on {len(inputs)} rows it failed: {error}") from error
     network.train(was_training)
-    if outputs.shape != (4, n_out):
-        raise ValueError(
-            f"network must map {n_in} inputs to {n_out} outputs for the {role}; it mapped shape "
-            f"(4, {n_in}) to {tuple(outputs.shape)}."
-        )
+    if not torch.is_tensor(outputs) or outputs.shape != (len(inputs), n_out):
+        found = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
+        raise ValueError(f"{needed}; it mapped shape {tuple(inputs.shape)} to {found}.")
+    if not torch.isfinite(outputs).all():
+        raise ValueError(f"{needed}; some of its outputs are not finite before training.")
     return network if not outputs.any() else Gated(network, n_out)
 
 

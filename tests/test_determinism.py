@@ -3,8 +3,11 @@
 import os
 import pickle
 import random
+import signal
 import subprocess
 import sys
+import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from torch import nn
 
 import skvae.net
 from skvae import VAETransformer
+from skvae._random import scoped_seed
 from skvae.vae import VAE
 
 LIKELIHOODS = ["gaussian", "diagonal_gaussian", "heteroscedastic_gaussian", "bernoulli"]
@@ -71,6 +75,7 @@ SCRIPT = """
 import hashlib
 import numpy as np
 from skvae import VAETransformer
+from skvae._random import scoped_seed
 
 rng = np.random.RandomState(0)
 t = rng.normal(size=(80, 2))
@@ -486,3 +491,27 @@ def test_every_integer_seed_is_taken(seed):
     estimator = small(random_state=seed, max_epochs=1).fit(X)
     assert_array_equal(estimator.sample(2), estimator.sample(2))
     assert np.isfinite(estimator.score(X))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_forked_during_a_fit_can_go_on():
+    begun, over = threading.Event(), threading.Event()
+
+    def hold():
+        with scoped_seed(0):
+            begun.set()
+            over.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # newer Pythons warn of forking with threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        with scoped_seed(1):
+            os._exit(0)
+    over.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

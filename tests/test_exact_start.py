@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.preprocessing import StandardScaler
@@ -201,3 +202,43 @@ def test_float32_rows_score_as_float64_rows_do():
     vae = at_zero_epochs(X, 3)
     expected = vae.score_samples(X.astype(np.float64))
     assert differs_by(vae.score_samples(X), expected, expected.std()) < 1e-4
+
+
+def independent(X):
+    """Log-likelihood of rows of zeros and ones with independent columns."""
+    mean = (X.sum(axis=0) + 0.5) / (len(X) + 1)
+    return (X * np.log(mean) + (1 - X) * np.log(1 - mean)).sum(axis=1).mean()
+
+
+@pytest.mark.parametrize("n", [18, 300])
+@pytest.mark.parametrize("kind", ["one-hot", "one column", "all components"])
+def test_the_bernoulli_start_is_not_far_below_independent_columns(kind, n):
+    random = np.random.RandomState(0)
+    X = {
+        "one-hot": np.eye(3)[random.randint(0, 3, n)],
+        "one column": (random.uniform(size=(n, 1)) < 0.5).astype(float),
+        "all components": (random.uniform(size=(n, 6)) < 0.4).astype(float),
+    }[kind]
+    k = {"one-hot": 2, "one column": 1, "all components": None}[kind]
+    vae = at_zero_epochs(X, k, likelihood="bernoulli")
+    assert vae.score(X) > independent(X) - 0.3
+    # Its columns have the variance of what they explain, as a trained model's have.
+    T = vae.transform(X)
+    left = ((vae.inverse_transform(T) - X) ** 2).sum() / (n - 1)
+    explained = X.var(axis=0, ddof=1).sum() - left
+    assert T.var(axis=0, ddof=1).sum() == pytest.approx(explained, rel=1e-6)
+    assert vae.explained_variance_.sum() == pytest.approx(explained, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_network_that_is_silent_at_some_points_only_starts_silent_too(seed):
+    X = np.random.RandomState(seed).normal(size=(50, 2)) * [2, 1]
+    vae = VAETransformer(1, max_epochs=0, random_state=seed, network=relu_ended).fit(X)
+    pca = PCA(1).fit(X)
+    np.testing.assert_allclose(
+        vae.inverse_transform(vae.transform(X)), pca.inverse_transform(pca.transform(X)), atol=1e-6
+    )
+
+
+def relu_ended(n_in, n_out):
+    return torch.nn.Sequential(torch.nn.Linear(n_in, n_out), torch.nn.ReLU())

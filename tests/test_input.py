@@ -2,6 +2,7 @@
 
 import functools
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from skvae import VAETransformer
+from skvae.likelihoods import Gaussian
+from skvae.priors import StandardNormal
 
 GAUSSIANS = ["gaussian", "diagonal_gaussian", "heteroscedastic_gaussian"]
 
@@ -534,6 +537,28 @@ def test_components_are_counted_as_pca_does(n_components):
     assert len(trained.get_feature_names_out()) == pca.n_components_
 
 
+@pytest.mark.parametrize("X", [np.random.RandomState(0).normal(size=(30, 1)), np.ones((30, 4))])
+def test_minkas_choice_of_no_component_is_one(X):
+    with pytest.warns(ConvergenceWarning) if X.shape[1] > 1 else nullcontext():
+        assert small("mle", max_epochs=0).fit(X).n_components_ == 1
+
+
+def test_a_part_of_the_users_own_is_copied():
+    own = Gaussian(5)
+    X = rows(80, 5)
+    first = small(likelihood=lambda n_features: own).fit(X)
+    score = first.score(X)
+    small(likelihood=lambda n_features: own).fit(X * 100 + 3)
+    assert first.score(X) == score
+
+
+@pytest.mark.parametrize("transform", [lambda x: x > 0.5, lambda x: (x > 0.5).int()])
+def test_a_batch_transform_may_change_the_dtype(transform):
+    X = rows(80, 5)
+    model = small(likelihood="bernoulli", batch_transform=transform).fit(X)
+    assert np.isfinite(model.score((X > 0.5).astype(float)))
+
+
 @pytest.mark.parametrize("value", [1e151, -1e200, 1e308])
 def test_values_whose_squares_overflow_are_named(value):
     X = rows()
@@ -788,6 +813,11 @@ class RaisingCallback(Callback):
         self._raise("on_train_end")
 
 
+class NotFinite(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) / 0
+
+
 HOOKS = ["on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end"]
 
 # What makes a fit fail on rows of any width, and the error that the user has to see.
@@ -799,6 +829,14 @@ FAILURES = {
     "parameter": ({"lr": -1.0}, ValueError),
     "wrong network": ({"network": lambda n_in, n_out: nn.Linear(n_in, n_out + 1)}, ValueError),
     "no network": ({"network": lambda n_in, n_out: None}, TypeError),
+    "network of nothing finite": ({"network": NotFinite}, ValueError),
+    "network of other widths": ({"network": lambda n_in, n_out: nn.Linear(99, n_out)}, ValueError),
+    "size of a likelihood": (
+        {"likelihood": lambda n_features: Gaussian(n_features + 1)},
+        ValueError,
+    ),
+    "size of a prior": ({"prior": lambda k: StandardNormal(k + 1)}, ValueError),
+    "names of callbacks": ({"callbacks": [(3, EarlyStopping())]}, TypeError),
     "no prior": ({"prior": lambda n_components: torch.distributions.Normal(0, 1)}, TypeError),
     "no likelihood": ({"likelihood": lambda n_features: nn.Linear(2, 2)}, TypeError),
     "no callback": ({"callbacks": [("mine", 3)]}, TypeError),

@@ -217,5 +217,5 @@ def test_a_network_of_the_users_own_that_is_silent_has_no_gate():
 def test_what_a_network_factory_may_not_return():
     with pytest.raises(TypeError, match="for the decoder it returned int"):
         silent(3, 3, 5, "decoder")
-    with pytest.raises(ValueError, match=r"map 3 inputs to 5 outputs for the encoder.*\(4, 6\)"):
+    with pytest.raises(ValueError, match=r"map 3 inputs to 5 outputs for the encoder.*\(24, 6\)"):
         silent(torch.nn.Linear(3, 6), 3, 5, "encoder")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
@@ -210,6 +211,29 @@ def test_the_best_weights_come_back_not_the_last():
     for name, value in states[best.best_epoch_].items():
         torch.testing.assert_close(module[name], value.double(), rtol=0, atol=0)
     assert any((states[len(losses)][n] != v).any() for n, v in states[best.best_epoch_].items())
+
+
+def test_of_many_rows_no_more_variance_is_explained_than_there_is():
+    random = np.random.RandomState(0)
+    t = random.normal(size=20_000)
+    rows = np.column_stack([t, t**2, np.sin(2 * t)]) + 0.05 * random.normal(size=(20_000, 3))
+    rows[::2] *= 3  # an order that every other row would alias with
+    vae = fitted(rows, 2, max_epochs=1, early_stopping=False)
+    part = 1 - squared_error(vae, rows) / rows.var(axis=0).mean()
+    assert vae.explained_variance_ratio_.sum() == pytest.approx(part, abs=0.01)
+    far = rows.copy()
+    far[0] *= 1000
+    assert fitted(far, 2, max_epochs=1, early_stopping=False).explained_variance_ratio_.sum() <= 1
+
+
+def test_a_constant_column_gains_nothing():
+    rows = np.column_stack([X, np.ones(len(X))])
+    vae = fitted(rows, likelihood="diagonal_gaussian", early_stopping=False)
+    assert vae.noise_variance_[-1] == pytest.approx(1e-12, rel=1e-3)
+    for likelihood in ("gaussian", "diagonal_gaussian"):
+        with pytest.warns(ConvergenceWarning):
+            constant = fitted(np.ones((100, 4)), 2, likelihood=likelihood)
+        assert constant.best_epoch_ == 0
 
 
 def test_without_early_stopping_all_rows_train_to_the_last_epoch():
