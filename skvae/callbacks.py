@@ -116,12 +116,16 @@ class KLWarmup(Callback):
         net.criterion_.warmup = 1.0
 
 
+# A gain below this, in nats per row, is not worth leaving the closed form for.
+_LEAST_GAIN = 1e-3
+
+
 class BestEpoch(Callback):
     """Keep the weights of the epoch with the best validation loss and put them back at the end.
 
     The weights from before the first epoch take part. A later epoch is accepted only where its
-    paired gain on the validation rows exceeds one standard error of that gain; `accepted_` says
-    whether one was.
+    paired gain on the validation rows exceeds one standard error of that gain, and a thousandth
+    of a nat; `accepted_` says whether one was.
 
     A loss that is not finite ends training; the best weights so far are put back, with a
     warning.
@@ -199,7 +203,7 @@ class BestEpoch(Callback):
         self.accepted_ = self.best_epoch_ > 0
         if self.accepted_ and self.select and not self.accept_any and self.start_rows_ is not None:
             mean, error = self.gain()
-            self.accepted_ = bool(mean - self.handicap > error)
+            self.accepted_ = bool(mean - self.handicap > max(error, _LEAST_GAIN))
         state = self.best_state_ if self.accepted_ else self.start_state_
         with torch.no_grad():
             net.module_.load_state_dict(state)
