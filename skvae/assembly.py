@@ -218,7 +218,7 @@ def _split(params, rows, k, seed):
         return Subset(rows, np.arange(n_samples)), None
     split = (params.net_params or {}).get("train_split")
     if split is not None:
-        return _user_split(split, rows)
+        return _user_split(split, rows, k)
     if params.validation_fraction == "auto":
         least, most = _VALIDATION_ROWS
         n_valid = max(min(math.ceil(n_samples / 10), most), min(least, n_samples // 4))
@@ -233,15 +233,41 @@ def _split(params, rows, k, seed):
     return Subset(rows, np.sort(order[n_valid:])), valid
 
 
-def _user_split(split, rows):
+def _user_split(split, rows, k):
     """A skorch `train_split` of the user's own on the rows."""
     train, valid = split(rows)
-    if not isinstance(train, Subset):
-        train = Subset(train, np.arange(len(train)))
-    if valid is not None and not isinstance(valid, Subset):
-        held_out = Rows(np.asarray(valid.X), rows.transform, rows.device)
-        valid = Subset(held_out, np.arange(len(held_out)))
+    train = _part(train, rows, "training")
+    valid = None if valid is None else _part(valid, rows, "validation")
+    if len(train) < max(k, 2):
+        raise ValueError(
+            f"train_split leaves {len(train)} rows to train on; {max(k, 2)} are needed at least."
+        )
     return train, valid
+
+
+def _part(part, rows, name):
+    """A part of a split as a Subset of Rows, flat."""
+    if not isinstance(part, Subset):
+        if part is not rows:
+            X = getattr(part, "X", None)
+            if X is None or np.ndim(X) != 2 or np.shape(X)[1] != rows.X.shape[1]:
+                raise ValueError(
+                    f"train_split gave a {name} part of type {type(part).__name__}; it must be a "
+                    "Subset of the dataset that it was given, or a skorch Dataset of rows of "
+                    f"{rows.X.shape[1]} columns."
+                )
+            X = np.asarray(X)
+            if not np.isfinite(X).all():
+                raise ValueError(f"train_split gave a {name} part with values that are not finite.")
+            part = Rows(X, rows.transform, rows.device)
+        part = Subset(part, np.arange(len(part)))
+    indices = np.asarray(part.indices)
+    while isinstance(part.dataset, Subset):
+        part = part.dataset
+        indices = np.asarray(part.indices)[indices]
+    if not len(indices):
+        raise ValueError(f"train_split gave an empty {name} part.")
+    return Subset(part.dataset, indices)
 
 
 def _net(params, vae, n_train, valid, device, seed, *, warm):

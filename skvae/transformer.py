@@ -14,7 +14,12 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    RealNotInt,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._input import FLOATS, checked_rows, column_namer
@@ -474,6 +479,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         likelihood = self.net_.module_.likelihood
         likelihood.check_support(X, column_namer(self))
         draws = self.n_importance_samples
+        # It may have been set after the fit.
+        validate_parameter_constraints(
+            {"n_importance_samples": self._parameter_constraints["n_importance_samples"]},
+            {"n_importance_samples": draws},
+            caller_name=type(self).__name__,
+        )
 
         def prepare(rows):
             return self._units(rows), row_normals(rows, draws, self.n_components_, self._seed)

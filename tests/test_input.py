@@ -543,6 +543,13 @@ def test_minkas_choice_of_no_component_is_one(X):
         assert small("mle", max_epochs=0).fit(X).n_components_ == 1
 
 
+@pytest.mark.parametrize("draws", [0, 1.5, None])
+def test_draws_set_after_the_fit_are_checked(draws):
+    model = small().fit(rows()).set_params(n_importance_samples=draws)
+    with pytest.raises(InvalidParameterError, match="n_importance_samples"):
+        model.score(rows())
+
+
 def test_a_part_of_the_users_own_is_copied():
     own = Gaussian(5)
     X = rows(80, 5)

@@ -13,7 +13,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import skvae
 from skvae import VAETransformer
@@ -363,6 +363,35 @@ def test_a_train_split_of_the_users_own():
     assert len(other.net_.valid_rows_) == 30
     # The same rows in working units of the training part, not those rows as they are.
     assert other.net_.valid_rows_.mean() < 100
+
+
+def test_a_train_split_of_subsets_of_subsets():
+    def nested(dataset):
+        some = Subset(dataset, np.arange(100, 400))
+        return Subset(some, np.arange(200)), Subset(some, np.arange(200, 300))
+
+    def flat(dataset):
+        return Subset(dataset, np.arange(100, 300)), Subset(dataset, np.arange(300, 400))
+
+    first, second = (
+        fitted(max_epochs=2, net_params={"train_split": split}) for split in (nested, flat)
+    )
+    np.testing.assert_array_equal(first.net_.valid_rows_, second.net_.valid_rows_)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (predefined_split(TensorDataset(torch.zeros(9, 3))), "validation part of type Tensor"),
+        (predefined_split(Dataset(np.zeros((9, 2)))), "rows of 3 columns"),
+        (predefined_split(Dataset(np.full((9, 3), np.nan))), "not finite"),
+        (lambda d: (Subset(d, np.arange(9)), Subset(d, [])), "empty validation part"),
+        (lambda d: (Subset(d, [0]), Subset(d, np.arange(9))), "leaves 1 rows to train on"),
+    ],
+)
+def test_train_splits_that_cannot_be(split, message):
+    with pytest.raises(ValueError, match=message):
+        fitted(net_params={"train_split": split})
 
 
 def test_the_start_is_fitted_on_the_training_part_only():
