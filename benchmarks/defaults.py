@@ -90,6 +90,12 @@ def measure(data, k, n_splits, change):
     return float(np.mean(gains)), float(np.mean(ratios)), float(np.mean(seconds))
 
 
+def cell(measured):
+    gain, ratio, _ = measured
+    # Adding zero turns a rounded -0 into 0.
+    return f"{round(gain, 2) + 0.0:+.2f} / {ratio:.3f}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--full", action="store_true")
@@ -109,10 +115,7 @@ def main():
         print(change, {n: [round(v, 3) for v in r] for n, r in results[change].items()}, flush=True)
         where = environment()
         write_json(path, {"results": results, "environment": where})
-        rows = [
-            [change] + [f"{gain:+.2f} / {ratio:.3f}" for gain, ratio, _ in row.values()]
-            for change, row in results.items()
-        ]
+        rows = [[change, *map(cell, row.values())] for change, row in results.items()]
         title = "# Defaults, one change at a time"
         note = "Gain over PCA in nats per held-out row / reconstruction MSE as a ratio to PCA's."
         lines = [title, "", note, "", table(["", *sets], rows), "", describe(where), ""]
