@@ -32,7 +32,9 @@ class WarmupStableDecay(Callback):
     Parameters
     ----------
     warmup_steps : int, default=50
-        Optimizer steps of the warm-up.
+        Optimizer steps of the warm-up,
+    most_warmup : float, default=0.1
+        but at most this fraction of all steps.
     decay : float, default=0.3
         Epochs of the decay, as a fraction of the epochs before it (and at most that fraction of
         `max_epochs`).
@@ -46,8 +48,9 @@ class WarmupStableDecay(Callback):
     S. Hu et al., "MiniCPM", 2024 (the schedule).
     """
 
-    def __init__(self, warmup_steps=50, decay=0.3, patience=None, final=0.01):
+    def __init__(self, warmup_steps=50, most_warmup=0.1, decay=0.3, patience=None, final=0.01):
         self.warmup_steps = warmup_steps
+        self.most_warmup = most_warmup
         self.decay = decay
         self.patience = patience
         self.final = final
@@ -55,8 +58,8 @@ class WarmupStableDecay(Callback):
     def on_train_begin(self, net, **_):
         self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
         self.epoch_, self.step_, self.stale_ = 0, 0, 0
-        length = round(self.decay * net.max_epochs)
-        self.begin_, self.end_ = net.max_epochs - length, net.max_epochs
+        self.batches_ = None
+        self.begin_, self.end_ = (1 - self.decay) * net.max_epochs, net.max_epochs
 
     def on_train_end(self, net, **_):
         self._set(net, 1.0)
@@ -65,20 +68,30 @@ class WarmupStableDecay(Callback):
         for group, rate in zip(net.optimizer_.param_groups, self.rates_, strict=True):
             group["lr"] = rate * factor
 
-    def on_epoch_begin(self, net, **_):
-        # How far each batch of this epoch moves on; unknown in the first, which has no decay yet.
-        earlier = net.history[-2] if len(net.history) > 1 else {}
-        self.stride_ = 1 / earlier.get("train_batch_count", 1)
+    def on_epoch_begin(self, net, dataset_train=None, **_):
+        if self.batches_ is None:
+            self.batches_ = self._count_batches(net, dataset_train)
+            steps = self.batches_ * net.max_epochs
+            self.warmup_ = max(1, min(self.warmup_steps, round(self.most_warmup * steps)))
         self.place_ = float(self.epoch_)
+
+    @staticmethod
+    def _count_batches(net, dataset):
+        """Batches in an epoch; with an iterator of unknown length, as of batches of `batch_size`."""
+        try:
+            return len(net.get_iterator(dataset, training=True))
+        except TypeError:
+            return math.ceil(len(dataset) / net.batch_size)
 
     def on_batch_begin(self, net, training, **_):
         if not training:
             return
         self.step_ += 1
-        decay = (self.place_ - self.begin_) / max(1, self.end_ - self.begin_)
+        length = self.end_ - self.begin_
+        decay = (self.place_ - self.begin_) / length if length else 0.0
         factor = 1.0 - (1.0 - self.final) * min(1.0, max(0.0, decay))
-        self._set(net, factor * min(1.0, self.step_ / max(1, self.warmup_steps)))
-        self.place_ += self.stride_
+        self._set(net, factor * min(1.0, self.step_ / self.warmup_))
+        self.place_ = min(self.place_ + 1 / self.batches_, self.epoch_ + 1)
 
     def on_epoch_end(self, net, **_):
         self.epoch_ += 1

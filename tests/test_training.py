@@ -280,8 +280,28 @@ def test_the_learning_rate_ends_low(early):
     assert rates[-1] < 0.1 * peak
     falling = rates[rates.argmax() :]
     assert (np.diff(falling) <= 1e-12).all()
+    # A short warm-up, one plateau, one decay: no step of the first epoch falls behind.
+    warm = min(50, round(0.1 * 30 * vae.history_[0, "train_batch_count"]))
+    np.testing.assert_allclose(rates[:warm], peak * np.arange(1, warm + 1) / warm)
+    np.testing.assert_allclose(rates[warm : round((0.4 if early else 0.69) * len(rates))], peak)
     # The plateau's rate is back for a fit that goes on.
     assert vae.net_.optimizer_.param_groups[-1]["lr"] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("max_epochs", [1, 2, 3, 8])
+@pytest.mark.parametrize("loader", [None, DataLoader])
+def test_the_learning_rate_of_a_short_fit(max_epochs, loader):
+    params = {} if loader is None else {"net_params": {"iterator_train": loader}}
+    vae = fitted(callbacks=[Recorder()], max_epochs=max_epochs, early_stopping=False, **params)
+    rates, n_steps = np.array(given(vae).rates), max_epochs * vae.history_[0, "train_batch_count"]
+    assert len(rates) == n_steps
+    peak, last = rates.argmax(), len(rates) - 1 - rates[::-1].argmax()
+    assert rates.max() == pytest.approx(0.01)
+    assert peak <= 0.1 * n_steps and abs(last - 0.7 * n_steps) <= 2
+    np.testing.assert_allclose(rates[peak : last + 1], 0.01)
+    assert (np.diff(rates[last:]) < 0).all()
+    # One step from the end of the decay.
+    assert rates[-1] <= 0.01 * (0.01 + 1 / (0.3 * n_steps))
 
 
 def test_warm_up_of_the_divergence_is_off_with_the_pca_start_and_ends_at_beta():
@@ -509,7 +529,10 @@ def test_schedules_by_hand():
         def __init__(self):
             self.optimizer_ = type("", (), {"param_groups": [{"lr": 1.0}]})()
             self.criterion_ = type("", (), {"warmup": None})()
-            self.history = [{"train_batch_count": 2}]
+            self.history = [{}]
+
+        def get_iterator(self, dataset, training):
+            return [None, None]
 
     net = Net()
     schedule = WarmupStableDecay(warmup_steps=0, decay=0.4)
@@ -521,7 +544,6 @@ def test_schedules_by_hand():
             schedule.on_batch_begin(net, training=True)
             rates.append(net.optimizer_.param_groups[0]["lr"])
         schedule.on_epoch_end(net)
-        net.history.append({"train_batch_count": 2})
     assert rates[:13] == [1.0] * 13
     np.testing.assert_allclose(rates[13:], 1 - 0.99 * np.arange(1, 8) / 8)
     warmup = KLWarmup(0.5)
