@@ -42,6 +42,8 @@ _RANDOM_KL_WARMUP = 0.1
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
 _GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at
 
+# Parameters of a skorch net that are not the user's to set.
+_OURS = {"module", "criterion", "compile"}
 SKORCH_PREFIXES = (
     "optimizer__",
     "iterator_train__",
@@ -94,8 +96,9 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
             handicap = _gain_of_more_rows(params, net, part, valid, start, seed)
             dict(net.callbacks_)["best_epoch"].handicap = handicap
         net.partial_fit(train)
-        # It holds the rows, which a pickle of the model should not.
+        # A pickle of the model should hold neither the rows nor what the optimizer remembers.
         net.train_split = None
+        net.optimizer_.state.clear()
         if dict(net.callbacks_)["best_epoch"].accepted_:
             start = None
         elif start is not None:
@@ -354,11 +357,11 @@ def _given_skorch_params(params):
     net_params = params.net_params or {}
     own = set(type(params)._get_param_names()) | {"criterion__beta"}
     for name in net_params:
-        if name in own or name.startswith(("module__", "train_split__")) or name == "module":
+        if name in own | _OURS or name.startswith(("module__", "train_split__")):
             raise ValueError(
                 f"net_params has {name!r}, which VAETransformer sets itself: use its own "
                 "parameters (lr, max_epochs, batch_size, device, callbacks, verbose, beta; "
-                "network, likelihood and prior for the module)."
+                "network, likelihood and prior for the module), or does not support (compile)."
             )
     searched = getattr(params, "_skorch_params", {})
     for name in searched:

@@ -77,7 +77,7 @@ class WarmupStableDecay(Callback):
 
     @staticmethod
     def _count_batches(net, dataset):
-        """Batches in an epoch; with an iterator of unknown length, as of batches of `batch_size`."""
+        """Batches in an epoch; where the iterator does not say, those of `batch_size` rows."""
         try:
             return len(net.get_iterator(dataset, training=True))
         except TypeError:

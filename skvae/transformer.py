@@ -77,7 +77,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         weights.
     lr : float, default=2e-3
         Learning rate of AdamW: warmed up, kept, and brought down at the end of training, whether
-        it ends by `max_epochs` or early.
+        it ends by `max_epochs` or early. The networks have it; the affine path and the noise have
+        multiples of it. A skorch LRScheduler among the callbacks replaces this schedule.
     max_epochs : "auto" or int, default="auto"
         Most passes over the training rows; 0 gives exactly PCA (with `"diagonal_gaussian"`
         FactorAnalysis's model, in columns of PCA's units). "auto" aims at
@@ -107,7 +108,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     callbacks : list of skorch callbacks or None, default=None
         Cloned before use. Ours are named "best_epoch", "kl_warmup" and "lr_schedule".
     net_params : dict or None, default=None
-        Further parameters of the skorch net, such as {"optimizer": torch.optim.SGD}.
+        Further parameters of the skorch net, such as {"optimizer": torch.optim.SGD}. With
+        `train_split=None` nothing is held out, as with `early_stopping=False`.
     random_state : int, RandomState instance or None, default=None
         One seed gives the same bits on the same machine, device and thread count. None differs
         between fits, and leaves numpy's global state alone.
@@ -123,9 +125,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     net_ : VAENet
         The skorch net; `net_.module_` is the VAE.
     best_epoch_ : int
-        The epoch whose weights the model has; 0 is the start, which is PCA with `init="pca"`.
+        The epoch whose weights the model has; 0 is the start: PCA with `init="pca"`, or the
+        earlier fit at a warm start.
     history_ : skorch.history.History
-        An entry an epoch: losses in nats per row.
+        An entry an epoch of the last fit: losses in nats per row.
     n_components_ : int
     components_ : ndarray of shape (n_components, n_features)
         Unit directions in which the components move a reconstruction, at the latent origin: the
