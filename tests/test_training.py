@@ -584,7 +584,7 @@ def test_a_pickle_does_not_carry_the_rows():
     written = pickle.dumps(vae)
     assert X[17].tobytes() not in written
     assert X[17:19].astype(np.float32).tobytes() not in written
-    # The weights twice, as a skorch net of a module instance has them, and nothing of the optimizer.
+    # The weights twice, as skorch keeps a module instance, and nothing of the optimizer.
     vae = fitted(max_epochs=2, hidden_layer_sizes=(200, 200))
     weights = sum(p.numel() * p.element_size() for p in vae.net_.module_.parameters())
     assert len(pickle.dumps(vae)) < 2.2 * weights
