@@ -35,7 +35,9 @@ CHANGES = {
     "hidden 64-64": {"hidden_layer_sizes": (64, 64)},
     "hidden 512-512": {"hidden_layer_sizes": (512, 512)},
     "relu": {"activation": "relu"},
-    "10 batches an epoch": {(assembly, "_BATCHES"): 10},
+    "25 batches an epoch": {(assembly, "_BATCHES"): 25},
+    "batches of 32 at least": {(assembly, "_BATCH_SIZES"): (32, 256)},
+    "at most 100 epochs": {(assembly, "_EPOCHS"): (15, 100)},
     "validation rows: a tenth": {"validation_fraction": 0.1},
     # The test is off where beta is above 1.
     "reconstructions not tested": {"beta": 1.0001},

@@ -29,8 +29,8 @@ from .vae import VAE
 # Defaults of training; docs/defaults.md has the measurements behind them.
 _STEPS = 4000  # that "auto" epochs aim at,
 _EPOCHS = 15, 200  # within these;
-_BATCHES = 25  # an epoch that an "auto" batch size aims at,
-_BATCH_SIZES = 32, 256  # within these
+_BATCHES = 10  # an epoch that an "auto" batch size aims at,
+_BATCH_SIZES = 64, 256  # within these
 _VALIDATION_ROWS = 50, 2000  # held out at least, up to a quarter of the rows, and at most
 _LEAST_VALIDATION_ROWS = 5  # below which nothing can be judged
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows

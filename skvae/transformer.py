@@ -84,7 +84,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         FactorAnalysis's model, in columns of PCA's units). "auto" aims at
         4000 optimizer steps, within 15 and 200 epochs.
     batch_size : "auto" or int, default="auto"
-        Rows of an optimizer step. "auto" is about a 25th of the rows, a power of two within 32
+        Rows of an optimizer step. "auto" is about a tenth of the rows, a power of two within 64
         and 256.
     early_stopping : bool, default=True
         Whether epochs are judged on held-out rows: training ends when they no longer gain, and

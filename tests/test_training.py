@@ -198,6 +198,7 @@ def test_the_best_weights_come_back_not_the_last():
     # A learning rate that is much too high: later epochs are worse than earlier ones.
     vae = fitted(
         lr=0.1,
+        batch_size=32,
         max_epochs=40,
         callbacks=[Keep()],
         n_iter_no_change=40,
@@ -241,7 +242,8 @@ def test_without_early_stopping_all_rows_train_to_the_last_epoch():
     assert len(vae.history_) == 7
     assert callback(vae).best_epoch_ == 7
     assert "valid_loss" not in vae.history_[0]
-    assert vae.history_[0, "train_batch_count"] == len(X) // 32 + (len(X) % 32 > 1)
+    # 400 rows in the least batches, of 64.
+    assert len(X) == 400 and vae.history_[0, "train_batch_count"] == 7
 
 
 @pytest.mark.parametrize(
