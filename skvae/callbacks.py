@@ -205,6 +205,17 @@ class BestEpoch(Callback):
         error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
         return gain.mean(), error
 
+    def _verdict(self):
+        if not self.accepted_:
+            return "Kept the start: no epoch gained more than one standard error on held-out rows."
+        if self.start_rows_ is None or not self.select:
+            return f"Kept epoch {self.best_epoch_}; nothing was held out to select by."
+        mean, error = self.gain()
+        return (
+            f"Kept epoch {self.best_epoch_}: held-out rows gained {mean:.4g} nats each over the "
+            f"start, with a standard error of {error:.2g}."
+        )
+
     def on_train_end(self, net, **_):
         if self.diverged_ and self.best_epoch_ == 0 and self.accept_any:
             raise FloatingPointError(
@@ -217,6 +228,8 @@ class BestEpoch(Callback):
         if self.accepted_ and self.select and not self.accept_any and self.start_rows_ is not None:
             mean, error = self.gain()
             self.accepted_ = bool(mean - self.handicap > max(error, _LEAST_GAIN))
+        if net.verbose and len(net.history):
+            print(self._verdict())
         state = self.best_state_ if self.accepted_ else self.start_state_
         with torch.no_grad():
             net.module_.load_state_dict(state)

@@ -114,11 +114,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         One seed gives the same bits on the same machine, device and thread count. None differs
         between fits, and leaves numpy's global state alone.
     verbose : int, default=0
-        1 prints a line an epoch, and a progress bar where work takes more than two seconds.
+        1 prints a line an epoch, which epoch is kept and what it gains, and a progress bar where
+        work takes more than two seconds.
     **skorch_params
         Parameters of the skorch net by its double-underscore names, which can be searched:
-        `optimizer__weight_decay`, `iterator_train__...`, `callbacks__...`. They win over
-        `net_params`, which win over our defaults.
+        `optimizer__weight_decay`, `iterator_train__...` (options of `skvae.batches.Batches`, or
+        of an `iterator_train` in `net_params`), `callbacks__...`. They win over `net_params`,
+        which win over our defaults.
 
     Attributes
     ----------
@@ -323,10 +325,6 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.history_ = net.history
         best = dict(net.callbacks_)["best_epoch"]
         self.best_epoch_ = best.best_epoch_ if getattr(best, "accepted_", False) else 0
-        if self.verbose and closed_form and len(net.history):
-            print(
-                "No epoch gained beyond one standard error: the linear start is kept, on all rows."
-            )
         self.n_samples_ = len(X)
         self.n_components_ = net.module_.n_components
         self._seed = seed

@@ -504,7 +504,12 @@ def test_few_rows_for_the_columns_do_not_beat_pca_on_all_rows():
 def test_verbose_prints_a_line_an_epoch(capsys):
     fitted(max_epochs=3, verbose=1)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[-3:]] == ["1", "2", "3"]
+    assert lines[-1].startswith("Kept epoch 3: held-out rows gained ")
+    assert [line.split()[0] for line in lines[-4:-1]] == ["1", "2", "3"]
+    fitted(NOISE, max_epochs=3, verbose=1)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Kept the start")
+    fitted(max_epochs=3, verbose=1, early_stopping=False)
+    assert "Kept epoch 3; nothing was held out" in capsys.readouterr().out
     fitted(max_epochs=3, verbose=0)
     assert capsys.readouterr().out == ""
 
