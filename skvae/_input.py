@@ -1,13 +1,15 @@
 """X as the estimator takes it: scikit-learn's checks, with every problem located."""
 
 import numpy as np
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 FLOATS = [np.float64, np.float32]
 
 
 def checked_rows(estimator, X, *, reset):
-    """X as a finite float array of two dimensions, checked by scikit-learn's `validate_data`.
+    """X as a finite array of two dimensions, checked by scikit-learn's `validate_data`.
+
+    Arrays of floats, integers and bools, `numpy.memmap` among them, are neither copied nor cast.
 
     Parameters
     ----------
@@ -19,7 +21,7 @@ def checked_rows(estimator, X, *, reset):
 
     Returns
     -------
-    ndarray of shape (n_samples, n_features), float64 or float32
+    ndarray of shape (n_samples, n_features), of float64, float32, integers or bools
 
     Raises
     ------
@@ -27,14 +29,21 @@ def checked_rows(estimator, X, *, reset):
         scikit-learn's, with the row and the column of the first offending value added.
     """
     try:
-        return validate_data(
-            estimator, X, dtype=FLOATS, order="C", reset=reset, ensure_min_samples=2 if reset else 1
+        checked = validate_data(
+            estimator, X, dtype="numeric", reset=reset, ensure_min_samples=2 if reset else 1
         )
+        kept = checked.dtype in FLOATS or checked.dtype.kind in "iub"
+        return checked if kept else check_array(checked, dtype=np.float64)
     except (ValueError, TypeError) as error:
         place = _first_problem(X)
         if place is None:
             raise
         raise type(error)(f"{error}\n{place}") from error
+
+
+def float_dtype(X):
+    """The dtype in which what is computed from X is returned: float32 for float32, else float64."""
+    return np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
 
 
 def column_namer(estimator):

@@ -90,8 +90,10 @@ def row_keys(X):
         return _mix(_mix(words ^ salts).sum(axis=1, dtype=np.uint64))
 
 
-def row_normals(X, n_draws, n_components, seed):
+def row_normals(X, n_draws, n_components, seed, *, first=0):
     """Standard normal draws for each row of X, shape (n, n_draws, n_components), float64.
+
+    They are the draws from number `first` on, so that many can be taken a piece at a time.
 
     One scrambled Sobol set serves all rows, and each row shifts it (modulo 1) by uniforms that
     depend on `seed` and on the row's own values: the draws of a row do not depend on the order or
@@ -103,7 +105,10 @@ def row_normals(X, n_draws, n_components, seed):
     integration", SIAM Journal on Numerical Analysis 13, 1976 (the random shift).
     """
     dimension = min(n_components, SobolEngine.MAXDIM)
-    points = SobolEngine(dimension, scramble=True, seed=0).draw(n_draws, dtype=torch.float64)
+    engine = SobolEngine(dimension, scramble=True, seed=0)
+    if first:
+        engine.fast_forward(first)
+    points = engine.draw(n_draws, dtype=torch.float64)
     points = points[:, torch.arange(n_components) % dimension]
     with np.errstate(over="ignore"):
         steps = np.arange(1, n_components + 1, dtype=np.uint64) * _UINT64_GOLDEN_RATIO

@@ -21,6 +21,7 @@ from .batches import Rows
 from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
 from .likelihoods import LIKELIHOODS, Likelihood
 from .linear_start import best_gain, linear_start
+from .moments import Moments, some_rows
 from .net import VAENet
 from .networks import NETWORKS
 from .priors import PRIORS, Prior
@@ -41,6 +42,8 @@ _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
 _GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at
+_START_VALUES = 2**25  # of the rows, up to which the start is fitted on the rows themselves,
+_START_COLUMNS = 2000  # and beyond which not on their covariance either
 
 # Parameters of a skorch net that are not the user's to set.
 _OURS = {"module", "criterion", "compile"}
@@ -74,26 +77,25 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     start : LinearStart or None
         The closed form on all rows, if the model is that and nothing was accepted beyond it.
     """
-    rows_at_start = start_rows(params, X, seed)
-    k = _n_components(params, rows_at_start)
-    vae = _build(params, k, X.shape) if earlier is None else _continued(params, k, earlier)
-    vae.likelihood.check_support(rows_at_start, name_column)
-
     rows = Rows(X, transform=params.batch_transform, device=_device(params.device))
+    k = _n_components(params, rows, seed)
+    vae = _build(params, k, X.shape) if earlier is None else _continued(params, k, earlier)
+    with scoped_seed(seed):
+        check_support(vae.likelihood, rows, name_column)
+
     train, valid = _split(params, rows, k, seed)
     net = _net(params, vae, len(train), valid, rows.device, seed, warm=earlier is not None)
     net.initialize()
     net.parts_ = _parts(params, k)
     start = None
     if earlier is None:
-        start = _load_start(params, net, rows_at_start[np.asarray(train.indices)], seed)
+        start = _load_start(params, net, train, seed)
     if net.max_epochs and (valid is not None or not _selects(params)):
         net.module_.float()
         for part in (train, valid) if valid is not None else (train,):
             part.dataset.set_units(vae.likelihood.centre, vae.likelihood.scale)
         if start is not None and valid is not None:
-            part = rows_at_start[np.asarray(train.indices)]
-            handicap = _gain_of_more_rows(params, net, part, valid, start, seed)
+            handicap = _gain_of_more_rows(net, train, valid, start, seed)
             dict(net.callbacks_)["best_epoch"].handicap = handicap
         net.partial_fit(train)
         # A pickle of the model should hold neither the rows nor what the optimizer remembers.
@@ -102,7 +104,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
         if dict(net.callbacks_)["best_epoch"].accepted_:
             start = None
         elif start is not None:
-            start = _load_start(params, net, rows_at_start, seed)
+            start = _load_start(params, net, Subset(rows, np.arange(len(rows))), seed)
     if net.device != "mps":
         net.module_.double()
     if start is not None:
@@ -111,30 +113,44 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     return net, start
 
 
-def start_rows(params, X, seed):
-    """The rows that the support check and the linear start see, in float64.
+def check_support(likelihood, rows, name_column):
+    """Have the likelihood look at all rows of a `Rows`, a chunk at a time."""
+    first = 0
+    for chunk in rows.chunks():
+        likelihood.check_support(chunk, name_column, first)
+        first += len(chunk)
 
-    With a `batch_transform` they are one draw of it, the same each time in one fit.
+
+def _start_rows(part, seed, *, ddof=1):
+    """The rows of a part in float64, as the linear start sees them.
+
+    More of them than `_START_VALUES` are replaced by fewer rows of the same mean and covariance,
+    which are all that a linear model looks at; with too many columns for that, by a random part.
+    `ddof` is that of the model's covariance. With a `batch_transform` they are one draw of it,
+    the same each time in one fit.
     """
-    if params.batch_transform is None:
-        return np.asarray(X, dtype=np.float64)
+    rows, indices = part.dataset, np.asarray(part.indices)
+    n_columns = rows.X.shape[1]
+    if len(indices) * n_columns > _START_VALUES:
+        if n_columns > _START_COLUMNS:
+            indices = indices[some_rows(len(indices), _START_VALUES // n_columns)]
+        else:
+            moments = Moments(full=True)
+            with scoped_seed(seed):
+                for chunk in rows.chunks(indices):
+                    moments.add(chunk)
+            return moments.stand_in(max(10_000, 10 * n_columns), ddof)
     with scoped_seed(seed):
-        batch = Rows(X, transform=params.batch_transform).batch(torch.arange(len(X)))
-    rows = batch["x"].double().numpy()
-    if not np.isfinite(rows).all():
-        raise ValueError(
-            "batch_transform returned values that are not finite (NaN or infinity). It is given X "
-            "in float32, which goes up to 3.4e38."
-        )
-    return rows
+        return np.vstack(list(rows.chunks(indices)))
 
 
-def _n_components(params, X):
+def _n_components(params, rows, seed):
     """The number of components, as PCA takes `n_components` with its full solver."""
-    wanted, limit = params.n_components, min(X.shape)
+    wanted, limit = params.n_components, min(rows.X.shape)
     if wanted is None:
         return limit
     if not isinstance(wanted, Integral):
+        X = _start_rows(Subset(rows, np.arange(len(rows))), seed)
         with np.errstate(divide="ignore", invalid="ignore"):
             counted = PCA(wanted, svd_solver="full").fit(X).n_components_
         # Minka's choice can be none at all.
@@ -385,21 +401,18 @@ def _resolved_sizes(params, n_train):
     return epochs, min(batch_size, n_train)
 
 
-def _load_start(params, net, X, seed):
-    """Load the linear start fitted on the rows X into the module; None with random weights."""
+def _load_start(params, net, part, seed):
+    """Load the linear start fitted on a part of the rows into the module; None with random
+    weights."""
     vae = net.module_
+    X = _start_rows(part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
     vae.likelihood.set_units(X)
     if params.init == "random":
         return None
-    start = linear_start(
-        X,
-        vae.n_components,
-        model=vae.likelihood.linear_model,
-        least_noise=vae.likelihood.least_noise(),
-        seed=seed,
-    )
+    start = _linear_start(vae, X, len(part), seed)
     if not vae.likelihood.exact_start:
-        some = Rows(X[:_GAIN_ROWS], device=net.device)
+        few = Subset(part.dataset, np.asarray(part.indices)[:_GAIN_ROWS])
+        some = Rows(_start_rows(few, seed), device=net.device)
         some.set_units(vae.likelihood.centre, vae.likelihood.scale)
 
         def objective(gain):
@@ -411,29 +424,36 @@ def _load_start(params, net, X, seed):
     return start
 
 
-def _gain_of_more_rows(params, net, X, valid, start, seed):
+def _linear_start(vae, X, n_samples, seed):
+    likelihood = vae.likelihood
+    return linear_start(
+        X,
+        vae.n_components,
+        n_samples=n_samples,
+        model=likelihood.linear_model,
+        least_noise=likelihood.least_noise(),
+        seed=seed,
+    )
+
+
+def _gain_of_more_rows(net, train, valid, start, seed):
     """What the start would gain from the held-out rows, in nats per row, estimated.
 
     Where no epoch is accepted the start is refitted on all rows; with few rows for the columns
     that is a gain, and an epoch has to beat it too. The start is fitted on as much less than the
     training part as that is less than all rows, and its loss on the held-out rows measured.
     """
-    n_train, n_features = X.shape
+    n_train, n_features = len(train), train.dataset.X.shape[1]
     n_fewer = n_train * n_train // (n_train + len(valid))
     if n_train > _PLENTY_OF_ROWS * n_features:
         return 0.0
     if n_fewer <= net.module_.n_components + 1:
         return math.inf
-    vae, likelihood = net.module_, net.module_.likelihood
-    fewer = linear_start(
-        X[np.random.RandomState(seed).permutation(n_train)[:n_fewer]],
-        vae.n_components,
-        model=likelihood.linear_model,
-        least_noise=likelihood.least_noise(),
-        seed=seed,
-    )
+    vae = net.module_
+    fewer = np.asarray(train.indices)[np.random.RandomState(seed).permutation(n_train)[:n_fewer]]
+    X = _start_rows(Subset(train.dataset, fewer), seed)
     loss = net.validate(valid).mean()
-    vae.load_start(replace(fewer, gain=start.gain))
+    vae.load_start(replace(_linear_start(vae, X, n_fewer, seed), gain=start.gain))
     gain = net.validate(valid).mean() - loss
     vae.load_start(start)
     return max(0.0, float(gain))

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
 
+from .moments import row_slices
+
 # Arrays whose float32 copy is at most this many bytes are cast once and stay on the device, which
 # is faster than casting every batch in every epoch.
 RESIDENT_BYTES = 2**30
@@ -18,6 +20,7 @@ class Rows(Dataset):
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
+        Of any real dtype, a `numpy.memmap` too: only what is asked for is read and cast.
     transform : callable, optional
         Applied to every batch of rows, a tensor (n, n_features) in the units of X, before the
         working units, each time that the batch is asked for.
@@ -35,30 +38,56 @@ class Rows(Dataset):
         """Set the working units, float64 arrays of shape (n_features,); until then X is given out
         as it is."""
         self.centre, self.scale = centre, scale
-        resident = self.X.size * 4 <= RESIDENT_BYTES and self.transform is None
-        self.resident = self._cast(self.X) if resident else None
+        self.resident = None
+        if self.X.size * 4 <= RESIDENT_BYTES and self.transform is None:
+            resident = torch.empty(self.X.shape, dtype=torch.float32, device=self.device)
+            for part in row_slices(*self.X.shape):
+                resident[part] = self._cast(self.X[part])
+            self.resident = resident
+
+    def chunks(self, indices=None):
+        """Yield the rows, or those at `indices`, as float64 arrays in the units of X, transformed
+        where there is a `transform`."""
+        n_rows = len(self.X) if indices is None else len(indices)
+        for part in row_slices(n_rows, self.X.shape[1]):
+            yield self._chunk(self.X[part if indices is None else indices[part]])
+
+    def _chunk(self, rows):
+        if self.transform is None:
+            return np.asarray(rows, dtype=np.float64, order="C")
+        # Copied: a transform in place must not reach the caller's own rows.
+        rows = self._transformed(np.array(rows, dtype=np.float32)).double().cpu().numpy()
+        if not np.isfinite(rows).all():
+            raise ValueError(
+                "batch_transform returned values that are not finite (NaN or infinity). It is "
+                "given X in float32, which goes up to 3.4e38."
+            )
+        return rows
+
+    def _transformed(self, rows):
+        # As random as the caller's generator is: the fit's own, seeded by the fit.
+        tensor = torch.as_tensor(np.asarray(rows, dtype=np.float32), device=self.device)
+        rows = self.transform(tensor)
+        found = tuple(rows.shape) if torch.is_tensor(rows) else type(rows).__name__
+        dense = torch.is_tensor(rows) and rows.layout == torch.strided
+        if found != tuple(tensor.shape) or not dense or rows.is_complex():
+            raise ValueError(
+                "batch_transform must return a dense tensor of real numbers, of the shape that "
+                f"it was given, {tuple(tensor.shape)}; got {found}, "
+                f"{getattr(rows, 'layout', None)}, {getattr(rows, 'dtype', None)}."
+            )
+        return rows.detach().to(tensor.dtype)
 
     def _cast(self, rows):
         if self.transform is not None:
-            # As random as the caller's generator is: the fit's own, seeded by the fit.
-            tensor = torch.as_tensor(np.asarray(rows, dtype=np.float32), device=self.device)
-            rows = self.transform(tensor)
-            found = tuple(rows.shape) if torch.is_tensor(rows) else type(rows).__name__
-            dense = torch.is_tensor(rows) and rows.layout == torch.strided
-            if found != tuple(tensor.shape) or not dense or rows.is_complex():
-                raise ValueError(
-                    "batch_transform must return a dense tensor of real numbers, of the shape that "
-                    f"it was given, {tuple(tensor.shape)}; got {found}, "
-                    f"{getattr(rows, 'layout', None)}, {getattr(rows, 'dtype', None)}."
-                )
-            rows = rows.detach().to(tensor.dtype)
+            rows = self._transformed(rows)
             if self.centre is None:
                 return rows
             centre, scale = (
                 torch.as_tensor(u, device=rows.device) for u in (self.centre, self.scale)
             )
             return ((rows - centre) / scale).float()
-        rows = np.asarray(rows, dtype=np.float64)
+        rows = np.asarray(rows, dtype=np.float64, order="C")
         if self.centre is not None:
             rows = (rows - self.centre) / self.scale
         return torch.from_numpy(rows.astype(np.float32)).to(self.device)

@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from torch.autograd.functional import jvp
 
+from .moments import Moments, some_rows
 from .vae import INACTIVE_NATS, LEAST_RELIABILITY, SHRINKAGE_EXPONENTS
 
 # Rows over which the Jacobian of the decoder is averaged.
 _JACOBIAN_ROWS = 512
-# Rows whose reconstructions are looked at.
-_RECONSTRUCTED_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,28 @@ class Coordinates:
         return z
 
 
-def posterior_kl(mean, variance):
-    """KL(q(z_i|x) || N(0, 1)) averaged over rows, shape (k,), in nats."""
-    return 0.5 * (mean**2 + variance - 1 - np.log(variance)).mean(axis=0)
+class PosteriorMoments:
+    """What the coordinates need to know of q(z|x) over all rows, taken in a chunk at a time.
+
+    Attributes
+    ----------
+    means, variances : Moments
+        Of the posterior means and of the posterior variances.
+    kl : Moments
+        Of KL(q(z_i|x) || N(0, 1)) in nats.
+    """
+
+    def __init__(self):
+        self.means, self.variances, self.kl = Moments(), Moments(), Moments()
+
+    def add(self, mean, variance):
+        """Take in the posteriors of some rows: means and variances, each (n, k)."""
+        self.means.add(mean)
+        self.variances.add(variance)
+        self.kl.add(0.5 * (mean**2 + variance - 1 - np.log(variance)))
 
 
-def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=None):
+def measure_coordinates(net, columns, posterior, X, mean, *, closed_form, whiten, keep=None):
     """Measure the coordinates on the posterior of the rows that the model was fitted on.
 
     The variance that the reconstructions explain, total less residual, is shared out among the
@@ -72,9 +87,14 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     Parameters
     ----------
     net : VAENet
-    X : ndarray of shape (n, n_features)
-    mean, variance : ndarray of shape (n, k)
-        Of q(z|x), for the rows of X.
+    columns : Moments
+        Of the columns of X, over all rows.
+    posterior : PosteriorMoments
+        Over all rows.
+    X : ndarray of shape (n, n_features), float64
+        The rows, or a random part of many.
+    mean : ndarray of shape (n, k)
+        The posterior means of these.
     closed_form : bool
         Whether the model is the closed form itself, of a Gaussian law. Its posterior is exact, so
         every component that is not switched off is rescaled, however little it carries.
@@ -82,17 +102,18 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     keep : Coordinates, optional
         Earlier coordinates whose order and signs stay.
     """
-    reliability = 1 - variance.mean(axis=0)
+    reliability = 1 - posterior.variances.mean
     switched_off = reliability < 1e-9
-    inactive = switched_off if closed_form else posterior_kl(mean, variance) < INACTIVE_NATS
+    inactive = switched_off if closed_form else posterior.kl.mean < INACTIVE_NATS
     # A posterior as wide as the prior, or wider, has no shrinkage that could be undone.
     least = 1e-9 if closed_form else LEAST_RELIABILITY
     reliability = np.where(inactive | (reliability < least), 1.0, reliability)
     shrinkage = reliability
+    total = columns.variance().sum()
     if not closed_form:
-        total, reconstructed = 0.0, -np.inf
+        reconstructed = -np.inf
         for exponent in SHRINKAGE_EXPONENTS:
-            total, by_these = _variances(net, X, mean / reliability**exponent)
+            by_these = total * _explained_part(net, X, mean / reliability**exponent)
             if by_these > reconstructed:
                 shrinkage, reconstructed = reliability**exponent, by_these
 
@@ -101,7 +122,7 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     points = np.vstack([mean[rows] / shrinkage, np.zeros_like(mean[:1])])
     lengths, at_origin = _derivatives(net, points)
 
-    spread = mean.var(axis=0, ddof=1)
+    spread = posterior.means.variance()
     explained = spread / shrinkage**2 * lengths
     if not closed_form and explained.any():
         # Reconstructions that are worse than the mean explain nothing, and cannot be shared out:
@@ -132,28 +153,12 @@ def measure_coordinates(net, X, mean, variance, *, closed_form, whiten, keep=Non
     )
 
 
-def some_rows(n_rows, at_most):
-    """Positions of a random part of the rows, the same each time; all of them where there are
-    few."""
-    if n_rows <= at_most:
-        return np.arange(n_rows)
-    return np.sort(np.random.RandomState(0).choice(n_rows, at_most, replace=False))
-
-
-def _variances(net, X, z):
-    """Variance of the rows X in squared units, summed over columns, and what of it is left when
-    the errors of the reconstructions at z are taken off.
-
-    Of many rows some are reconstructed, and the part of their variance that is left is that of
-    all rows.
-    """
-    rows = some_rows(len(X), _RECONSTRUCTED_ROWS)
+def _explained_part(net, X, z):
+    """The part of the variance of the rows X that the reconstructions at z explain."""
     likelihood = net.module_.likelihood
-    some = X[rows].astype(np.float64)
-    errors = some - (net.apply("decode", z[rows]) * likelihood.scale + likelihood.centre)
-    total = X.var(axis=0, ddof=1, dtype=np.float64).sum()
-    deviations = ((some - some.mean(axis=0)) ** 2).sum()
-    return total, total * (1 - (errors**2).sum() / deviations) if deviations > 0 else 0.0
+    errors = X - (net.apply("decode", z) * likelihood.scale + likelihood.centre)
+    deviations = ((X - X.mean(axis=0)) ** 2).sum()
+    return 1 - (errors**2).sum() / deviations if deviations > 0 else 0.0
 
 
 def _derivatives(net, points):

@@ -89,8 +89,11 @@ class Likelihood(nn.Module):
         vars(self).update(state)
         self._log_scale = torch.as_tensor(np.log(self.scale))
 
-    def check_support(self, X, name_column):
-        """Raise a ValueError that names value, row and column where X leaves the support."""
+    def check_support(self, X, name_column, first_row=0):
+        """Raise a ValueError that names value, row and column where X leaves the support.
+
+        X is a chunk of rows in float64, the first of which is row `first_row` of the whole.
+        """
 
     def set_units(self, X):
         """Learn the working units from the training rows X (float64), before the linear start."""
@@ -138,13 +141,14 @@ class Likelihood(nn.Module):
 class _RealColumns(Likelihood):
     """Abstract: Gaussian columns, in working units of zero mean and unit variance."""
 
-    def check_support(self, X, name_column):
+    def check_support(self, X, name_column, first_row=0):
         too_large = np.argwhere(np.abs(X) > _LARGEST)
         if len(too_large):
             row, column = too_large[0]
             raise ValueError(
-                f"X holds {X[row, column]:g} at row {row}, column {name_column(column)}: the "
-                f"square of values beyond {_LARGEST:g} is not a finite number; rescale the column."
+                f"X holds {X[row, column]:g} at row {first_row + row}, column "
+                f"{name_column(column)}: the square of values beyond {_LARGEST:g} is not a finite "
+                "number; rescale the column."
             )
 
     def set_units(self, X):
@@ -288,13 +292,14 @@ class Bernoulli(Likelihood):
         super().__init__(n_features)
         self.register_buffer("offset", torch.zeros(n_features))
 
-    def check_support(self, X, name_column):
+    def check_support(self, X, name_column, first_row=0):
         outside = ~((X == 0) | (X == 1))
         if outside.any():
             row, column = np.argwhere(outside)[0]
             raise ValueError(
                 f"likelihood='bernoulli' needs columns of 0 and 1, found {X[row, column]:g} at row "
-                f"{row}, column {name_column(column)} ({outside.sum()} such values in all). "
+                f"{first_row + row}, column {name_column(column)} ({outside.sum()} such values in "
+                f"rows {first_row} to {first_row + len(X) - 1}). "
                 "Binarize X (sklearn.preprocessing.Binarizer), or for values between 0 and 1 pass "
                 "batch_transform=torch.bernoulli to draw binary rows anew for every batch."
             )

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA, FactorAnalysis
 
+from .moments import Moments
+
 
 @dataclass(frozen=True)
 class LinearStart:
@@ -44,7 +46,7 @@ class LinearStart:
     gain: float = 1.0
 
 
-def linear_start(X, n_components, *, model, least_noise, seed):
+def linear_start(X, n_components, *, model, least_noise, seed, n_samples=None):
     """The closed form of a linear model on the rows X.
 
     Parameters
@@ -58,15 +60,17 @@ def linear_start(X, n_components, *, model, least_noise, seed):
         switched off.
     seed : int
         For scikit-learn's randomized solvers, used on wide data.
+    n_samples : int, optional
+        How many rows X stands for, where it is fewer rows of the same mean and covariance.
 
     Returns
     -------
     LinearStart
     """
-    return _MODELS[model](X, n_components, least_noise, seed)
+    return _MODELS[model](X, n_components, least_noise, seed, n_samples or len(X))
 
 
-def _pca_start(X, n_components, least_noise, seed):
+def _pca_start(X, n_components, least_noise, seed, n_samples):
     # Centred first: PCA's covariance_eigh solver loses digits to a mean far from zero.
     mean = X.mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -83,7 +87,7 @@ def _pca_start(X, n_components, least_noise, seed):
     )
 
 
-def _factor_analysis_start(X, n_components, least_noise, seed):
+def _factor_analysis_start(X, n_components, least_noise, seed, n_samples):
     mean, deviation = X.mean(axis=0), X.std(axis=0)
     # FactorAnalysis starts from unit noise and stops at absolute constants: columns far from unit
     # scale are brought there first.
@@ -95,9 +99,9 @@ def _factor_analysis_start(X, n_components, least_noise, seed):
         return LinearStart(mean, none.T, none, none[:, 0], noise)
     far = varies & ((deviation < 1e-3) | (deviation > 1e3))
     unit = np.where(varies, deviation, 1.0) if far.any() else np.ones_like(deviation)
-    fewer = _same_covariance(X / unit, mean / unit)
-    # It stops by the gain in the log-likelihood of all its rows: here as it would on all of X.
-    fa = FactorAnalysis(n_components, tol=1e-2 * len(fewer) / len(X)).fit(fewer)
+    fewer = _same_covariance(X / unit)
+    # It stops by the gain in the log-likelihood of all its rows: here as it would on all rows.
+    fa = FactorAnalysis(n_components, tol=1e-2 * len(fewer) / n_samples).fit(fewer)
     noise = np.maximum(fa.noise_variance_ * unit**2, least_noise)
     # FactorAnalysis leaves G = W' Psi^-1 W diagonal, but a floor on Psi tilts it: rotate W back.
     loadings = fa.components_.T * unit[:, None]
@@ -113,7 +117,7 @@ def _factor_analysis_start(X, n_components, least_noise, seed):
     )
 
 
-def _same_covariance(X, mean):
+def _same_covariance(X):
     """Fewer rows with the mean and covariance of X, which are all that factor analysis looks at.
 
     Its EM passes over the rows up to a thousand times; 2 d rows serve as well as n. Few rows are
@@ -122,8 +126,7 @@ def _same_covariance(X, mean):
     n_samples, n_features = X.shape
     if n_samples <= max(10_000, 4 * n_features):
         return X
-    root = np.linalg.qr(X - mean, mode="r") * np.sqrt(n_features / n_samples)
-    return mean + np.vstack([root, -root])
+    return Moments(full=True).add(X).stand_in(2 * n_features, ddof=0)
 
 
 def best_gain(objective):

@@ -22,17 +22,22 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from ._input import FLOATS, checked_rows, column_namer
+from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, row_normals, scoped_seed
-from .assembly import SKORCH_PREFIXES, start_rows, trained_net
-from .coordinates import measure_coordinates, some_rows
+from .assembly import SKORCH_PREFIXES, check_support, trained_net
+from .batches import Rows
+from .coordinates import PosteriorMoments, measure_coordinates
 from .likelihoods import LIKELIHOODS
+from .moments import Moments, some_rows
 from .networks import ACTIVATIONS, NETWORKS
 from .objective import importance_bound
 from .priors import PRIORS
 
 _COVARIANCE_DRAWS = 4096
-# Rows over which the noise variance is averaged.
+# Draws of the importance-weighted score that are in memory together.
+_DRAWS_AT_ONCE = 1000
+# Rows whose reconstructions are looked at, and over which the noise variance is averaged.
+_MEASURED_ROWS = 10_000
 _NOISE_ROWS = 512
 
 
@@ -328,14 +333,20 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.n_samples_ = len(X)
         self.n_components_ = net.module_.n_components
         self._seed = seed
-        if self.batch_transform is not None:
-            X = start_rows(self, X, seed)
-        mean, variance = self._posterior(np.asarray(X, dtype=np.float64))
+        rows = Rows(X, transform=self.batch_transform)
+        columns, posterior = Moments(), PosteriorMoments()
+        with scoped_seed(seed):
+            for chunk in rows.chunks():
+                columns.add(chunk)
+                posterior.add(*self._posterior(chunk))
+            some = np.vstack(list(rows.chunks(some_rows(len(X), _MEASURED_ROWS))))
+        mean = self._posterior(some)[0]
         self.coordinates_ = measure_coordinates(
             net,
-            X,
+            columns,
+            posterior,
+            some,
             mean,
-            variance,
             closed_form=closed_form and net.module_.likelihood.exact_start,
             whiten=self.whiten,
             keep=self.coordinates_ if warm else None,
@@ -349,11 +360,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        self.mean_ = X.mean(axis=0, dtype=np.float64)
+        self.mean_ = columns.mean
         self.components_ = self.coordinates_.components
         self.explained_variance_ = self.coordinates_.explained_variance
         self.singular_values_ = np.sqrt(self.explained_variance_ * (len(X) - 1))
-        total = X.var(axis=0, ddof=1, dtype=np.float64).sum()
+        total = columns.variance().sum()
         self.explained_variance_ratio_ = self.explained_variance_ / (total or 1.0)
         self.noise_variance_ = self._noise_variance(mean)
 
@@ -370,7 +381,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _units(self, X):
         """X in working units, float64."""
         likelihood = self.net_.module_.likelihood
-        return (np.asarray(X, dtype=np.float64) - likelihood.centre) / likelihood.scale
+        X = np.asarray(X, dtype=np.float64, order="C")
+        return (X - likelihood.centre) / likelihood.scale
 
     def _posterior(self, X):
         """Mean and variance of q(z|x) for each row, each (n_samples, n_components)."""
@@ -402,7 +414,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             If X does not match what the estimator was fitted on.
         """
         X = self._checked(X)
-        return self.coordinates_.to_public(self._posterior(X)[0]).astype(X.dtype, copy=False)
+        T = self.coordinates_.to_public(self._posterior(X)[0])
+        return T.astype(float_dtype(X), copy=False)
 
     def inverse_transform(self, X):
         """The mean of p(x|z), in the units of the data, at the latents that the columns stand for.
@@ -477,8 +490,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         equation 8.
         """
         X = self._checked(X)
-        likelihood = self.net_.module_.likelihood
-        likelihood.check_support(X, column_namer(self))
+        check_support(self.net_.module_.likelihood, Rows(X), column_namer(self))
         draws = self.n_importance_samples
         # It may have been set after the fit.
         validate_parameter_constraints(
@@ -487,17 +499,20 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             caller_name=type(self).__name__,
         )
 
-        def prepare(rows):
-            return self._units(rows), row_normals(rows, draws, self.n_components_, self._seed)
+        # The sum of the weights, a piece of the draws at a time: memory does not grow with them.
+        log_sum = -np.inf
+        for first in range(0, draws, _DRAWS_AT_ONCE):
+            piece = min(_DRAWS_AT_ONCE, draws - first)
 
-        scores = self.net_.apply(
-            _importance_score,
-            X,
-            prepare=prepare,
-            dtype=_torch_dtype(X),
-            vectors_per_row=draws,
-        )
-        return scores.astype(np.float64)
+            def prepare(rows, first=first, piece=piece):
+                noise = row_normals(rows, piece, self.n_components_, self._seed, first=first)
+                return self._units(rows), noise
+
+            bound = self.net_.apply(
+                _importance_bound, X, prepare=prepare, dtype=_torch_dtype(X), vectors_per_row=piece
+            )
+            log_sum = np.logaddexp(log_sum, bound.astype(np.float64) + np.log(piece))
+        return log_sum - np.log(draws)
 
     def score(self, X, y=None):
         """The mean of `score_samples(X)`, in nats per row.
@@ -595,7 +610,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self
 
 
-def _importance_score(module, x, noise):
+def _importance_bound(module, x, noise):
     return importance_bound(module.log_weights(x, noise))
 
 
@@ -614,4 +629,4 @@ def _moments(module, z):
 
 
 def _torch_dtype(X):
-    return torch.float32 if X.dtype == np.float32 else torch.float64
+    return getattr(torch, float_dtype(X).name)

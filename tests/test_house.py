@@ -19,6 +19,7 @@ FLOORS = {
     "objective": 1,
     "callbacks": 1,
     "batches": 1,
+    "moments": 0,
     "_random": 0,
     "_input": 0,
 }

@@ -506,7 +506,7 @@ def test_sparse_rows(fitted):
 def test_bernoulli_needs_zeros_and_ones(value):
     X = (rows(80) > 0).astype(float)
     X[9, 3] = value
-    place = re.escape(f"found {value:g} at row 9, column 3 (1 such values in all)")
+    place = re.escape(f"found {value:g} at row 9, column 3 (1 such values in rows 0 to 79)")
     with pytest.raises(ValueError, match=place):
         small(likelihood="bernoulli").fit(X)
     pd = pytest.importorskip("pandas")

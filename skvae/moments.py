@@ -1,0 +1,83 @@
+"""Means, variances and covariances of many rows, taken in a chunk at a time."""
+
+import numpy as np
+
+# Values in a chunk: 32 MiB in float64.
+_CHUNK_VALUES = 2**22
+
+
+def row_slices(n_rows, n_columns):
+    """Yield the consecutive slices of the rows that chunks are made of."""
+    size = max(1, _CHUNK_VALUES // max(1, n_columns))
+    for first in range(0, n_rows, size):
+        yield slice(first, min(first + size, n_rows))
+
+
+def some_rows(n_rows, at_most):
+    """Positions of a random part of the rows, the same each time; all of them where there are
+    few."""
+    if n_rows <= at_most:
+        return np.arange(n_rows)
+    return np.sort(np.random.RandomState(0).choice(n_rows, at_most, replace=False))
+
+
+class Moments:
+    """Mean and second moments of rows, in float64.
+
+    Parameters
+    ----------
+    full : bool, default=False
+        Whether to keep products of columns too: the covariance and not the variances alone.
+
+    Attributes
+    ----------
+    count : int
+        Rows so far.
+    mean : ndarray of shape (n_columns,)
+    products : ndarray of shape (n_columns,), or (n_columns, n_columns) if `full`
+        Sums over the rows of the products of deviations from the mean.
+
+    References
+    ----------
+    T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating Formulae and a Pairwise Algorithm for
+    Computing Sample Variances", COMPSTAT 1982 (the merging of two parts).
+    """
+
+    def __init__(self, full=False):
+        self.full = full
+        self.count = 0
+        self.mean = self.products = 0.0
+
+    def add(self, rows):
+        """Take in rows, shape (n, n_columns), and return the moments."""
+        mean = rows.mean(axis=0)
+        centred = rows - mean
+        products = centred.T @ centred if self.full else (centred**2).sum(axis=0)
+        if self.count:
+            total = self.count + len(rows)
+            shift = mean - self.mean
+            between = np.outer(shift, shift) if self.full else shift**2
+            products += self.products + between * (self.count * len(rows) / total)
+            mean = self.mean + shift * (len(rows) / total)
+        self.count += len(rows)
+        self.mean, self.products = mean, products
+        return self
+
+    def variance(self):
+        """Variance of each column, shape (n_columns,), the sum divided by count - 1."""
+        squares = self.products.diagonal() if self.full else self.products
+        return squares / max(self.count - 1, 1)
+
+    def stand_in(self, n_rows, ddof=1):
+        """About `n_rows` rows with these means and this covariance, for methods that look at no
+        more; at least two a column. `ddof` is that of the method's covariance."""
+        n_columns = len(self.mean)
+        copies = max(1, n_rows // (2 * n_columns))
+        # Of unit columns, so that no column is lost to rounding beside a much larger one.
+        deviations = np.sqrt(self.products.diagonal())
+        unit = np.where(deviations > 0, deviations, 1.0)
+        values, vectors = np.linalg.eigh(self.products / np.outer(unit, unit))
+        root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * unit
+        n_made = 2 * n_columns * copies
+        root *= np.sqrt((n_made - ddof) / (2 * copies * (self.count - ddof)))
+        return self.mean + np.tile(np.vstack([root, -root]), (copies, 1))

@@ -1,0 +1,154 @@
+"""More rows than comfort: moments by chunks, rows of any dtype, memory that does not grow."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA, FactorAnalysis
+
+from skvae import VAETransformer, assembly, batches, moments, net, transformer
+from skvae._random import row_normals
+from skvae.moments import Moments
+
+SCALES = np.array([1e-6, 1.0, 30.0, 1e6, 2.0, 0.0])
+
+
+def rows(n=900, seed=0):
+    random = np.random.RandomState(seed)
+    mixed = random.normal(size=(n, 6)) @ random.normal(size=(6, 6))
+    return mixed * SCALES + random.normal(size=6) * 1e3 * SCALES + 7
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Chunks of 16 rows, and a start that never sees more than 100 rows themselves."""
+    monkeypatch.setattr(moments, "_CHUNK_VALUES", 96)
+    monkeypatch.setattr(assembly, "_START_VALUES", 600)
+
+
+def test_moments_of_chunks_are_those_of_all_rows(small_chunks):
+    X = rows()
+    parts = [X[part] for part in moments.row_slices(*X.shape)]
+    assert len(parts) == 57
+    for full in (False, True):
+        taken = Moments(full)
+        for part in parts:
+            taken.add(part)
+        assert taken.count == len(X)
+        np.testing.assert_allclose(taken.mean, X.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(taken.variance(), X.var(axis=0, ddof=1), rtol=1e-10)
+    unit = np.outer(*2 * [np.where(SCALES > 0, SCALES, 1.0)])
+    for ddof in (0, 1):
+        stand_in = taken.stand_in(200, ddof=ddof)
+        assert len(stand_in) == 192
+        expected = np.cov(X.T, ddof=ddof) / unit
+        np.testing.assert_allclose(np.cov(stand_in.T, ddof=ddof) / unit, expected, atol=1e-9)
+        np.testing.assert_allclose(stand_in.mean(axis=0), X.mean(axis=0), rtol=1e-9)
+
+
+def test_exact_at_zero_epochs_on_the_moments_alone(small_chunks):
+    X = rows()
+    vae, pca = VAETransformer(2, max_epochs=0).fit(X), PCA(2, svd_solver="full").fit(X)
+    np.testing.assert_allclose(vae.transform(X), pca.transform(X), atol=1e-6 * X.std())
+    np.testing.assert_allclose(vae.explained_variance_, pca.explained_variance_, rtol=1e-9)
+    np.testing.assert_allclose(
+        vae.explained_variance_ratio_, pca.explained_variance_ratio_, rtol=1e-9
+    )
+    np.testing.assert_allclose(vae.mean_, pca.mean_, rtol=1e-9)
+
+    varying = X[:, 1:5] / SCALES[1:5]
+    vae, pca = VAETransformer(2, max_epochs=0).fit(varying), PCA(2).fit(varying)
+    spread = pca.score_samples(varying).std()
+    assert np.abs(vae.score_samples(varying) - pca.score_samples(varying)).max() < 1e-6 * spread
+    vae = VAETransformer(1, likelihood="diagonal_gaussian", max_epochs=0).fit(varying)
+    fa = FactorAnalysis(1).fit(varying)
+    spread = fa.score_samples(varying).std()
+    assert np.abs(vae.score_samples(varying) - fa.score_samples(varying)).max() < 1e-3 * spread
+
+
+def test_of_wide_rows_a_random_part_makes_the_start(monkeypatch):
+    monkeypatch.setattr(assembly, "_START_VALUES", 6 * 300)
+    monkeypatch.setattr(assembly, "_START_COLUMNS", 5)
+    X = rows()[:, [1, 1, 2, 2, 4, 4]] / SCALES[[1, 1, 2, 2, 4, 4]]
+    vae, pca = VAETransformer(2, max_epochs=0).fit(X), PCA(2).fit(X)
+    gap = pca.score(X) - vae.score(X)
+    assert 1e-6 < gap < 0.1
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_training_by_chunks(small_chunks, likelihood):
+    random = np.random.RandomState(0)
+    curve = random.uniform(-2, 2, size=(500, 1))
+    X = np.hstack([curve, curve**2, -curve]) + 0.05 * random.normal(size=(500, 3))
+    transform = None
+    if likelihood == "bernoulli":
+        X, transform = 1 / (1 + np.exp(-3 * X)), torch.bernoulli
+    vae = VAETransformer(
+        1, likelihood=likelihood, batch_transform=transform, max_epochs=20, lr=0.01, random_state=0
+    ).fit(X)
+    if likelihood == "gaussian":
+        assert vae.score(X) > PCA(1).fit(X).score(X) + 0.5
+    else:
+        assert vae.best_epoch_ > 0
+        assert vae.score(random.binomial(1, X)) > -3 * np.log(2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint64, np.float16, bool])
+def test_the_same_model_whatever_the_dtype(dtype):
+    X = np.random.RandomState(0).randint(0, 2 if dtype is bool else 100, size=(120, 5))
+    X[:, 2] = X[:, 0] * (X[:, 1] > 0)
+    params = {"max_epochs": 3, "hidden_layer_sizes": (8,), "random_state": 0}
+    expected = VAETransformer(2, **params).fit(X.astype(np.float64))
+    found = VAETransformer(2, **params).fit(X.astype(dtype))
+    T = found.transform(X.astype(dtype))
+    assert T.dtype == np.float64
+    np.testing.assert_array_equal(T, expected.transform(X.astype(np.float64)))
+    np.testing.assert_array_equal(
+        found.score_samples(X.astype(dtype)), expected.score_samples(X.astype(np.float64))
+    )
+
+
+def test_memory_of_fit_and_transform_does_not_grow_with_a_memmap(tmp_path, monkeypatch):
+    n, d = 400_000, 16
+    path = tmp_path / "rows.f32"
+    file = np.memmap(path, dtype=np.float32, mode="w+", shape=(n, d))
+    random = np.random.RandomState(0)
+    for first in range(0, n, 50_000):
+        z = random.normal(size=(50_000, 2))
+        file[first : first + 50_000] = z @ random.normal(size=(2, d)) + random.normal(size=d)
+    file.flush()
+    X = np.memmap(path, dtype=np.float32, mode="r", shape=(n, d))
+    monkeypatch.setattr(batches, "RESIDENT_BYTES", 0)
+    monkeypatch.setattr(moments, "_CHUNK_VALUES", 2**17)
+    monkeypatch.setattr(assembly, "_START_VALUES", 2**17)
+    vae = VAETransformer(2, hidden_layer_sizes=(8,), max_epochs=1, batch_size=2**14, random_state=0)
+    peaks = {}
+    for part in (X[: n // 4], X):
+        tracemalloc.start()
+        vae.fit(part)
+        peaks[len(part)] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    # Positions of rows, eight bytes each and a few times over, are what grows.
+    assert peaks[n] - peaks[n // 4] < 40 * (n - n // 4)
+    assert peaks[n] < n * d * 4
+    monkeypatch.setattr(net, "_INFERENCE_ELEMENTS", 2**17)
+    tracemalloc.start()
+    T = vae.transform(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert T.dtype == np.float32
+    assert peak < 6 * T.nbytes < n * d * 4
+
+
+def test_draws_of_the_score_in_pieces(monkeypatch):
+    X = rows(60)[:, [1, 2, 4]]
+    vae = VAETransformer(
+        2, hidden_layer_sizes=(8,), max_epochs=3, n_importance_samples=50, random_state=0
+    ).fit(X)
+    whole = vae.score_samples(X)
+    monkeypatch.setattr(transformer, "_DRAWS_AT_ONCE", 7)
+    np.testing.assert_allclose(vae.score_samples(X), whole, rtol=1e-10)
+    together = row_normals(X, 50, 2, 3)
+    pieces = [row_normals(X, min(7, 50 - i), 2, 3, first=i) for i in range(0, 50, 7)]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), together)
