@@ -4,6 +4,7 @@ The functions take the estimator as `params` and read its parameters, nothing el
 """
 
 import math
+import multiprocessing
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -37,7 +38,7 @@ _LEAST_VALIDATION_ROWS = 5  # below which nothing can be judged
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
 _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
 _AFFINE_RATE = 0.1  # of lr, for an affine path that starts at its optimum
-_NOISE_RATE = 5.0  # of lr, for the likelihood's own parameters, which are logarithms
+_NOISE_RATE = 1.0  # of lr, for the likelihood's own parameters, which are logarithms
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
@@ -46,7 +47,7 @@ _START_VALUES = 2**25  # of the rows, up to which the start is fitted on the row
 _START_COLUMNS = 2000  # and beyond which not on their covariance either
 
 # Parameters of a skorch net that are not the user's to set.
-_OURS = {"module", "criterion", "compile"}
+_OURS = {"module", "criterion"}
 SKORCH_PREFIXES = (
     "optimizer__",
     "iterator_train__",
@@ -84,7 +85,9 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
         check_support(vae.likelihood, rows, name_column)
 
     train, valid = _split(params, rows, k, seed)
-    net = _net(params, vae, len(train), valid, rows.device, seed, warm=earlier is not None)
+    random_start = params.init == "random" and earlier is None
+    schedule = _schedule(params, vae.likelihood, valid, random_start)
+    net = _net(params, vae, len(train), valid, rows.device, seed, schedule, random_start)
     net.initialize()
     net.parts_ = _parts(params, k)
     start = None
@@ -105,12 +108,81 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
             start = None
         elif start is not None:
             start = _load_start(params, net, Subset(rows, np.arange(len(rows))), seed)
-    if net.device != "mps":
-        net.module_.double()
+    rows.release()
+    _to_double(net)
     if start is not None:
         # Again in double precision: exactly the closed form.
         net.module_.load_start(start)
     return net, start
+
+
+def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
+    """Train on the rows X as the next ones of a stream: one pass, nothing held out.
+
+    Learning rate and `beta` are constant, and the optimizer goes on from what it remembers. The
+    rows of the first call give the linear start.
+
+    Parameters
+    ----------
+    params : VAETransformer
+    X : ndarray of shape (n_samples, n_features)
+    seed : int
+        The global generators have to be seeded with it by the caller.
+    name_column : callable
+        From a column's position to its name in error messages.
+    earlier : VAENet, optional
+        The net of the rows before these; it is left as it is.
+    n_earlier : int, default=0
+        How many those were.
+
+    Returns
+    -------
+    net : VAENet
+        As `trained_net` returns it.
+    """
+    rows = Rows(X, transform=params.batch_transform, device=_device(params.device))
+    part = Subset(rows, np.arange(len(rows)))
+    if earlier is None:
+        k = _n_components(params, rows, seed)
+        vae = _build(params, k, X.shape)
+    else:
+        given = isinstance(params.n_components, Integral)
+        k = int(params.n_components) if given else earlier.module_.n_components
+        vae = _continued(params, k, earlier).float()
+    with scoped_seed(seed):
+        check_support(vae.likelihood, rows, name_column)
+    random_start = params.init == "random" and earlier is None
+    last = [("best_epoch", BestEpoch(select=False, accept_any=random_start))]
+    schedule = [*_given_callbacks(params), *last]
+    net = _net(params, vae, len(X), None, rows.device, seed, schedule, random_start, n_earlier)
+    net.set_params(max_epochs=1)
+    net.initialize()
+    net.parts_ = _parts(params, k)
+    if earlier is None:
+        _load_start(params, net, part, seed)
+    else:
+        net.history = deepcopy(earlier.history)
+        _remember(net.optimizer_, earlier.optimizer_)
+    net.module_.float()
+    rows.set_units(vae.likelihood.centre, vae.likelihood.scale)
+    net.partial_fit(part)
+    rows.release()
+    _to_double(net)
+    return net
+
+
+def _to_double(net):
+    if not net.device.startswith("mps"):
+        net.module_.double()
+
+
+def _remember(optimizer, earlier):
+    """Give an optimizer the memory of an earlier one of the same kind, not its rates."""
+    # Copied: the earlier one is left as it is, should this call fail.
+    groups, state = optimizer.state_dict()["param_groups"], deepcopy(earlier.state_dict())
+    same = [group["params"] for group in groups] == [g["params"] for g in state["param_groups"]]
+    if type(optimizer) is type(earlier) and same:
+        optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 
 
 def check_support(likelihood, rows, name_column):
@@ -289,13 +361,8 @@ def _part(part, rows, name):
     return Subset(part.dataset, indices)
 
 
-def _net(params, vae, n_train, valid, device, seed, *, warm):
-    """The skorch net, its parameters in order of precedence: ours, net_params, `__` names."""
-    epochs, batch_size = _resolved_sizes(params, n_train)
-    random_start = params.init == "random" and not warm
-    kl_warmup = params.kl_warmup
-    if kl_warmup == "auto":
-        kl_warmup = _RANDOM_KL_WARMUP if random_start else 0.0
+def _given_callbacks(params):
+    """Copies of the user's callbacks, checked."""
     given_callbacks = deepcopy(list(params.callbacks or []))
     for given in given_callbacks:
         named = isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str)
@@ -305,28 +372,37 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
                 "callbacks must hold skorch callbacks, each by itself or as a pair (name, "
                 f"callback); got {given!r}."
             )
+    return given_callbacks
+
+
+def _schedule(params, likelihood, valid, random_start):
+    """The callbacks of a fit, the user's among them."""
+    kl_warmup = params.kl_warmup
+    if kl_warmup == "auto":
+        kl_warmup = _RANDOM_KL_WARMUP if random_start else 0.0
+    given_callbacks = _given_callbacks(params)
     callbacks = [("kl_warmup", KLWarmup(kl_warmup))]
     if not any(isinstance(_callback(c), LRScheduler) for c in given_callbacks):
         patience = params.n_iter_no_change if valid else None
         callbacks.append(("lr_schedule", WarmupStableDecay(patience=patience)))
-    callbacks += [
-        *given_callbacks,
-        # Last: what a callback of the user loads at the end of training does not outlive it.
-        (
-            "best_epoch",
-            BestEpoch(
-                select=valid is not None,
-                accept_any=random_start,
-                # A larger beta asks for shorter codes at the price of the reconstructions.
-                reconstruct=vae.likelihood.shared_noise and params.beta <= 1 and not random_start,
-            ),
-        ),
-    ]
+    best_epoch = BestEpoch(
+        select=valid is not None,
+        accept_any=random_start,
+        # A larger beta asks for shorter codes at the price of the reconstructions.
+        reconstruct=likelihood.shared_noise and params.beta <= 1 and not random_start,
+    )
+    # Last: what a callback of the user loads at the end of training does not outlive it.
+    return [*callbacks, *given_callbacks, ("best_epoch", best_epoch)]
+
+
+def _net(params, vae, n_train, valid, device, seed, callbacks, random_start, n_earlier=0):
+    """The skorch net, its parameters in order of precedence: ours, net_params, `__` names."""
+    epochs, batch_size = _resolved_sizes(params, n_train)
     defaults = {
         "lr": params.lr,
         "max_epochs": epochs,
         "batch_size": batch_size,
-        "device": device,
+        "device": str(device),
         "verbose": params.verbose,
         "callbacks": callbacks,
         "criterion__beta": params.beta,
@@ -338,9 +414,11 @@ def _net(params, vae, n_train, valid, device, seed, *, warm):
     given = _given_skorch_params(params)
     if "optimizer" not in given:
         defaults |= {
-            "optimizer__fused": device.startswith(("cpu", "cuda")),
+            "optimizer__fused": device.type in ("cpu", "cuda"),
             # The strength of a prior on the weights, which more rows outweigh.
-            "optimizer__weight_decay": min(_WEIGHT_DECAY[0] / n_train, _WEIGHT_DECAY[1]),
+            "optimizer__weight_decay": min(
+                _WEIGHT_DECAY[0] / (n_earlier + n_train), _WEIGHT_DECAY[1]
+            ),
             "optimizer__param_groups": _param_groups(
                 params.lr, at_optimum=vae.likelihood.exact_start and not random_start
             ),
@@ -377,7 +455,7 @@ def _given_skorch_params(params):
             raise ValueError(
                 f"net_params has {name!r}, which VAETransformer sets itself: use its own "
                 "parameters (lr, max_epochs, batch_size, device, callbacks, verbose, beta; "
-                "network, likelihood and prior for the module), or does not support (compile)."
+                "network, likelihood and prior for the module)."
             )
     searched = getattr(params, "_skorch_params", {})
     for name in searched:
@@ -460,14 +538,19 @@ def _gain_of_more_rows(net, train, valid, start, seed):
 
 
 def _device(device):
-    """The device as skorch takes it, "auto" resolved to CUDA, else MPS, else the CPU."""
+    """A torch.device, "auto" resolved to CUDA, else MPS, else the CPU.
+
+    Of several GPUs, the workers of a `GridSearchCV(n_jobs=...)` take one each, in turn.
+    """
     there = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
         "cpu": 1,
     }
     if device == "auto":
-        return next(kind for kind, count in there.items() if count)
+        kind = next(kind for kind, count in there.items() if count)
+        number = _worker_number()
+        return torch.device(kind if number is None else f"{kind}:{number % there[kind]}")
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
@@ -480,4 +563,12 @@ def _device(device):
             f"device={str(device)!r} is not on this machine, where torch sees "
             f"{there[wanted.type]} {wanted.type} device(s): use device='auto'."
         )
-    return str(wanted)
+    return wanted
+
+
+def _worker_number():
+    """The number of this process among the workers of its parent, None in a main process."""
+    if multiprocessing.parent_process() is None:
+        return None
+    number = multiprocessing.current_process().name.rpartition("-")[2]
+    return int(number) - 1 if number.isdecimal() else None

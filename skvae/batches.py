@@ -1,5 +1,8 @@
 """From arrays to device batches: a batch at a time and never a row at a time."""
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Subset
@@ -7,8 +10,27 @@ from torch.utils.data import Dataset, Subset
 from .moments import row_slices
 
 # Arrays whose float32 copy is at most this many bytes are cast once and stay on the device, which
-# is faster than casting every batch in every epoch.
+# is faster than casting every batch in every epoch;
 RESIDENT_BYTES = 2**30
+# on a GPU, at most this part of its free memory.
+_RESIDENT_PART = 0.5
+# Batches made ahead of the one in use, where they have to be copied to a GPU.
+_AHEAD = 2
+
+
+def working_units(rows, centre, scale):
+    """(rows - centre) / scale as a float64 tensor (n, n_features) on the CPU, from rows of any
+    real dtype."""
+    floating = rows.dtype == np.float64 or rows.dtype == np.float32
+    # Copied: torch warns of an array that it might write to and must not.
+    rows = torch.from_numpy(np.array(rows, dtype=None if floating else np.float64, order="C"))
+    return (rows - torch.from_numpy(centre)) / torch.from_numpy(scale)
+
+
+def _resident_bytes(device):
+    if device.type != "cuda":
+        return RESIDENT_BYTES
+    return _RESIDENT_PART * torch.cuda.mem_get_info(device)[0]
 
 
 class Rows(Dataset):
@@ -31,7 +53,7 @@ class Rows(Dataset):
     def __init__(self, X, transform=None, device="cpu"):
         self.X = X
         self.transform = transform
-        self.device = device
+        self.device = torch.device(device)
         self.centre = self.scale = self.resident = None
 
     def set_units(self, centre, scale):
@@ -39,11 +61,23 @@ class Rows(Dataset):
         as it is."""
         self.centre, self.scale = centre, scale
         self.resident = None
-        if self.X.size * 4 <= RESIDENT_BYTES and self.transform is None:
+        if self.X.size * 4 <= _resident_bytes(self.device):
             resident = torch.empty(self.X.shape, dtype=torch.float32, device=self.device)
             for part in row_slices(*self.X.shape):
-                resident[part] = self._cast(self.X[part])
+                resident[part] = self._rows(self.X[part])
             self.resident = resident
+
+    def release(self):
+        """Free the memory of the device that the rows took."""
+        self.resident = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @property
+    def ahead(self):
+        """Whether batches are worth making ahead: copied to a GPU, and without random draws, whose
+        order would be lost."""
+        return self.device.type == "cuda" and self.resident is None and self.transform is None
 
     def chunks(self, indices=None):
         """Yield the rows, or those at `indices`, as float64 arrays in the units of X, transformed
@@ -55,8 +89,7 @@ class Rows(Dataset):
     def _chunk(self, rows):
         if self.transform is None:
             return np.asarray(rows, dtype=np.float64, order="C")
-        # Copied: a transform in place must not reach the caller's own rows.
-        rows = self._transformed(np.array(rows, dtype=np.float32)).double().cpu().numpy()
+        rows = self._transformed(self._rows(rows)).double().cpu().numpy()
         if not np.isfinite(rows).all():
             raise ValueError(
                 "batch_transform returned values that are not finite (NaN or infinity). It is "
@@ -66,31 +99,27 @@ class Rows(Dataset):
 
     def _transformed(self, rows):
         # As random as the caller's generator is: the fit's own, seeded by the fit.
-        tensor = torch.as_tensor(np.asarray(rows, dtype=np.float32), device=self.device)
-        rows = self.transform(tensor)
+        given, rows = rows, self.transform(rows)
         found = tuple(rows.shape) if torch.is_tensor(rows) else type(rows).__name__
         dense = torch.is_tensor(rows) and rows.layout == torch.strided
-        if found != tuple(tensor.shape) or not dense or rows.is_complex():
+        if found != tuple(given.shape) or not dense or rows.is_complex():
             raise ValueError(
                 "batch_transform must return a dense tensor of real numbers, of the shape that "
-                f"it was given, {tuple(tensor.shape)}; got {found}, "
+                f"it was given, {tuple(given.shape)}; got {found}, "
                 f"{getattr(rows, 'layout', None)}, {getattr(rows, 'dtype', None)}."
             )
-        return rows.detach().to(tensor.dtype)
+        return rows.detach().to(given.dtype)
 
-    def _cast(self, rows):
-        if self.transform is not None:
-            rows = self._transformed(rows)
-            if self.centre is None:
-                return rows
-            centre, scale = (
-                torch.as_tensor(u, device=rows.device) for u in (self.centre, self.scale)
-            )
-            return ((rows - centre) / scale).float()
-        rows = np.asarray(rows, dtype=np.float64, order="C")
-        if self.centre is not None:
-            rows = (rows - self.centre) / self.scale
-        return torch.from_numpy(rows.astype(np.float32)).to(self.device)
+    def _rows(self, rows):
+        """Rows of X as float32 on the device: in working units, or as a transform takes them."""
+        if self.transform is None and self.centre is not None:
+            rows = working_units(rows, self.centre, self.scale).float()
+        else:
+            # Copied: a transform in place must not reach the caller's own rows.
+            rows = torch.from_numpy(np.array(rows, dtype=np.float32, order="C"))
+        if self.ahead:
+            return rows.pin_memory().to(self.device, non_blocking=True)
+        return rows.to(self.device)
 
     def __len__(self):
         return len(self.X)
@@ -98,8 +127,20 @@ class Rows(Dataset):
     def batch(self, indices):
         """The batch dict of the rows at `indices`, an integer tensor on the CPU."""
         if self.resident is not None:
-            return {"x": self.resident[indices.to(self.resident.device)]}
-        return {"x": self._cast(self.X[indices.numpy()])}
+            x = self.resident[indices.long().to(self.device)]
+        else:
+            x = self._rows(self.X[indices.numpy()])
+        if self.transform is not None:
+            x = self._transformed(x)
+            if self.centre is not None:
+                # In float64, but on Apple's GPUs, which have none.
+                units = np.float32 if self.device.type == "mps" else np.float64
+                centre, scale = (
+                    torch.as_tensor(unit.astype(units), device=self.device)
+                    for unit in (self.centre, self.scale)
+                )
+                x = ((x - centre) / scale).float()
+        return {"x": x}
 
     def __getitem__(self, index):
         # skorch loaders expect (X, y); the target of an autoencoder is its input.
@@ -119,9 +160,12 @@ class Batches:
     """
 
     def __init__(self, dataset, batch_size, shuffle=False):
-        indices = torch.arange(len(dataset))
+        # Four bytes a row: the indices are what grows with the rows of a `numpy.memmap`.
+        kind = torch.int32 if len(dataset) < 2**31 else torch.int64
+        indices = torch.arange(len(dataset), dtype=kind)
         while isinstance(dataset, Subset):
-            indices = torch.as_tensor(np.asarray(dataset.indices))[indices]
+            of_set = torch.as_tensor(np.asarray(dataset.indices))
+            indices = of_set[indices].to(kind if len(dataset.dataset) < 2**31 else torch.int64)
             dataset = dataset.dataset
         self.dataset = dataset
         self.indices = indices
@@ -135,10 +179,24 @@ class Batches:
         return max(1, full + (rest > 1))
 
     def __iter__(self):
+        batches = self._batches()
+        return _made_ahead(batches) if self.dataset.ahead else batches
+
+    def _batches(self):
         indices = self.indices
         if self.shuffle:
-            indices = indices[torch.randperm(len(indices))]
+            order = torch.randperm(len(indices), dtype=indices.dtype)
+            indices = torch.index_select(indices, 0, order)
         last = len(self) - 1
         for i in range(len(self)):
             stop = None if i == last else (i + 1) * self.batch_size
             yield self.dataset.batch(indices[i * self.batch_size : stop]), 0
+
+
+def _made_ahead(batches):
+    """The batches in order, the next ones made by a thread while one is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque(thread.submit(next, batches, None) for _ in range(_AHEAD))
+        while (batch := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(next, batches, None))
+            yield batch

@@ -81,3 +81,47 @@ class Moments:
         n_made = 2 * n_columns * copies
         root *= np.sqrt((n_made - ddof) / (2 * copies * (self.count - ddof)))
         return self.mean + np.tile(np.vstack([root, -root]), (copies, 1))
+
+
+class RowSample:
+    """A random part of the rows of a stream, each as likely to be in it as any other.
+
+    Parameters
+    ----------
+    at_most : int
+        Rows to keep.
+    seed : int, default=0
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, n_columns), float64
+    count : int
+        Rows so far.
+
+    References
+    ----------
+    J. S. Vitter, "Random Sampling with a Reservoir", ACM Transactions on Mathematical Software
+    11, 1985, algorithm R.
+    """
+
+    def __init__(self, at_most, seed=0):
+        self.at_most = at_most
+        self.seed = seed
+        self.rows = None
+        self.count = 0
+
+    def add(self, rows):
+        """Take in rows, shape (n, n_columns)."""
+        first = self.at_most - self.count
+        if first > 0:
+            kept = np.array(rows[:first])
+            self.rows = kept if self.rows is None else np.vstack([self.rows, kept])
+        later = np.arange(max(first, 0), len(rows))
+        # The number of the row in the stream, and a place in the sample, if it gets one.
+        numbers = self.count + later + 1
+        random = np.random.RandomState([self.seed, self.count % 2**32])
+        places = (random.uniform(size=len(later)) * numbers).astype(int)
+        taken = places < self.at_most
+        # Assignment in order: of two rows with one place the later one gets it.
+        self.rows[places[taken]] = rows[later[taken]]
+        self.count += len(rows)

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import contextmanager
+from copy import deepcopy
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -24,11 +25,11 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, row_normals, scoped_seed
-from .assembly import SKORCH_PREFIXES, check_support, trained_net
-from .batches import Rows
+from .assembly import SKORCH_PREFIXES, check_support, streamed_net, trained_net
+from .batches import Rows, working_units
 from .coordinates import PosteriorMoments, measure_coordinates
 from .likelihoods import LIKELIHOODS
-from .moments import Moments, some_rows
+from .moments import Moments, RowSample, some_rows
 from .networks import ACTIVATIONS, NETWORKS
 from .objective import importance_bound
 from .priors import PRIORS
@@ -36,9 +37,13 @@ from .priors import PRIORS
 _COVARIANCE_DRAWS = 4096
 # Draws of the importance-weighted score that are in memory together.
 _DRAWS_AT_ONCE = 1000
-# Rows whose reconstructions are looked at, and over which the noise variance is averaged.
+# Rows whose reconstructions are looked at, and over which the noise variance is averaged;
 _MEASURED_ROWS = 10_000
 _NOISE_ROWS = 512
+# of a stream, which is measured after every chunk, fewer, which are kept.
+_STREAM_ROWS = 2000
+# Values of such rows, at most.
+_MEASURED_VALUES = 2**24
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -310,7 +315,72 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     name_column=column_namer(self),
                     earlier=self.net_ if warm else None,
                 )
-                self._set_fitted(net, X, seed, start is not None, warm)
+                kept = self.coordinates_ if warm else None
+                columns, some = Moments(), _row_sample(_MEASURED_ROWS, X.shape[1])
+                posterior = self._measured(net, X, seed, columns, some)
+                self._set_fitted(net, seed, columns, posterior, some, start is not None, kept)
+                self._stream = None
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Train on the next rows of a stream: one pass over them, then they may be forgotten.
+
+        The first call fits the linear start to its rows, so these should be typical and many more
+        than the components; after a `fit`, training goes on from there. Learning rate and `beta`
+        are constant and the optimizer keeps its memory. No rows are held out: nothing is selected
+        or taken back, and the promise never to be worse than PCA is off. `max_epochs`,
+        `early_stopping`, `kl_warmup` and `warm_start` play no part.
+
+        The fitted attributes and the units of `transform` are measured anew, on all rows so far
+        (mean and variances) and on a random part of them that is kept for this; the order and the
+        signs of the columns stay.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored, present for scikit-learn's convention.
+
+        Returns
+        -------
+        self : VAETransformer
+            If the call fails or is interrupted, it is as it was before.
+
+        Raises
+        ------
+        ValueError
+            As by `fit`; at a later call also if the parameters that decide the model's weights
+            have changed.
+        """
+        with self._kept_on_failure():
+            fitted = self.__sklearn_is_fitted__()
+            X = checked_rows(self, X, reset=not fitted)
+            stream = deepcopy(self._stream) if fitted else None
+            if stream is None:
+                columns = deepcopy(self._columns) if fitted else Moments()
+                stream = columns, _row_sample(_STREAM_ROWS, X.shape[1])
+            columns, some = stream
+            seed = draw_seed(self.random_state)
+            # Another order in each call, and one seed for the score.
+            fit_seed = draw_seed(np.random.RandomState([seed, columns.count % 2**32]))
+            with scoped_seed(fit_seed), torch.inference_mode(False), torch.enable_grad():
+                net = streamed_net(
+                    self,
+                    X,
+                    fit_seed,
+                    name_column=column_namer(self),
+                    earlier=self.net_ if fitted else None,
+                    n_earlier=columns.count,
+                )
+                self._measured(net, X, fit_seed, columns, some)
+                posterior = PosteriorMoments()
+                posterior.add(*self._posterior(some.rows))
+                kept = self.coordinates_ if fitted else None
+                self._set_fitted(
+                    net, self._seed if fitted else seed, columns, posterior, some, False, kept
+                )
+                self._stream = columns, some
         return self
 
     @contextmanager
@@ -324,32 +394,37 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             vars(self).update(before)
             raise
 
-    def _set_fitted(self, net, X, seed, closed_form, warm):
-        """The fitted attributes, measured on the rows X."""
+    def _measured(self, net, X, seed, columns, some):
+        """Take the rows X in, a chunk at a time: into the moments of the columns, into the kept
+        part of the rows, and into the moments of the posterior, which are returned."""
         self.net_ = net
+        posterior = PosteriorMoments()
+        with scoped_seed(seed):
+            for chunk in Rows(X, transform=self.batch_transform).chunks():
+                columns.add(chunk)
+                posterior.add(*self._posterior(chunk))
+                some.add(chunk)
+        return posterior
+
+    def _set_fitted(self, net, seed, columns, posterior, some, closed_form, keep):
+        """The fitted attributes, from what was measured on the rows."""
         self.history_ = net.history
         best = dict(net.callbacks_)["best_epoch"]
         self.best_epoch_ = best.best_epoch_ if getattr(best, "accepted_", False) else 0
-        self.n_samples_ = len(X)
+        self.n_samples_ = columns.count
         self.n_components_ = net.module_.n_components
         self._seed = seed
-        rows = Rows(X, transform=self.batch_transform)
-        columns, posterior = Moments(), PosteriorMoments()
-        with scoped_seed(seed):
-            for chunk in rows.chunks():
-                columns.add(chunk)
-                posterior.add(*self._posterior(chunk))
-            some = np.vstack(list(rows.chunks(some_rows(len(X), _MEASURED_ROWS))))
-        mean = self._posterior(some)[0]
+        self._columns = columns
+        mean = self._posterior(some.rows)[0]
         self.coordinates_ = measure_coordinates(
             net,
             columns,
             posterior,
-            some,
+            some.rows,
             mean,
             closed_form=closed_form and net.module_.likelihood.exact_start,
             whiten=self.whiten,
-            keep=self.coordinates_ if warm else None,
+            keep=keep,
         )
         n_inactive = int(self.coordinates_.inactive.sum())
         if n_inactive:
@@ -363,7 +438,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.mean_ = columns.mean
         self.components_ = self.coordinates_.components
         self.explained_variance_ = self.coordinates_.explained_variance
-        self.singular_values_ = np.sqrt(self.explained_variance_ * (len(X) - 1))
+        self.singular_values_ = np.sqrt(self.explained_variance_ * (columns.count - 1))
         total = columns.variance().sum()
         self.explained_variance_ratio_ = self.explained_variance_ / (total or 1.0)
         self.noise_variance_ = self._noise_variance(mean)
@@ -379,10 +454,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     # ------------------------------------------------------------ numpy in and out
 
     def _units(self, X):
-        """X in working units, float64."""
+        """X in working units, a float64 tensor."""
         likelihood = self.net_.module_.likelihood
-        X = np.asarray(X, dtype=np.float64, order="C")
-        return (X - likelihood.centre) / likelihood.scale
+        return working_units(X, likelihood.centre, likelihood.scale)
 
     def _posterior(self, X):
         """Mean and variance of q(z|x) for each row, each (n_samples, n_components)."""
@@ -608,6 +682,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if skorch:
             self._skorch_params = getattr(self, "_skorch_params", {}) | skorch
         return self
+
+
+def _row_sample(n_rows, n_columns):
+    return RowSample(min(n_rows, max(_NOISE_ROWS, _MEASURED_VALUES // n_columns)))
 
 
 def _importance_bound(module, x, noise):

@@ -96,6 +96,9 @@ class VAE(nn.Module):
         prior.
     """
 
+    # Whether the networks train in bfloat16.
+    autocast = False
+
     def __init__(self, likelihood, prior, encoder, decoder, n_components, *, latent_limit=math.inf):
         super().__init__()
         self.n_components = n_components
@@ -124,7 +127,9 @@ class VAE(nn.Module):
     def posterior(self, x):
         """q(z|x) for working-unit rows x (n, n_features): a Normal of batch shape (n, k)."""
         features = self.likelihood.features(x)
-        shift, log_ratio = self.encoder(_limited(features, _FEATURE_LIMIT)).chunk(2, dim=-1)
+        shift, log_ratio = self._through(self.encoder, _limited(features, _FEATURE_LIMIT)).chunk(
+            2, dim=-1
+        )
         location = self.affine_encoder(features) + shift
         deviation = torch.exp(0.5 * (self.affine_log_variance + log_ratio))
         return Normal(location, deviation, validate_args=False)
@@ -133,7 +138,13 @@ class VAE(nn.Module):
         """The decoder's outputs for latent vectors z (..., k), shape (..., n_outputs)."""
         # One row a vector, whatever the draws: networks map (n, n_in) to (n, n_out).
         flat = _limited(z, self.latent_limit).reshape(-1, z.shape[-1])
-        return self.affine_decoder(z) + self.decoder(flat).reshape(*z.shape[:-1], -1)
+        return self.affine_decoder(z) + self._through(self.decoder, flat).reshape(*z.shape[:-1], -1)
+
+    def _through(self, network, rows):
+        if not (self.autocast and self.training):
+            return network(rows)
+        with torch.autocast(rows.device.type, dtype=torch.bfloat16):
+            return network(rows).to(rows.dtype)
 
     def forward(self, x, mask=None, weight=None, condition=None, n_draws=1):
         """The terms of every bound for a batch: log_px (n, S, d), log_pz (n, S), log_qz (n, S)

@@ -165,7 +165,7 @@ def test_batching_does_not_matter(trained, elements, monkeypatch):
     X = curved(200)
     T, scores, draws = trained.transform(X), trained.score_samples(X), []
     back, covariance = trained.inverse_transform(T), trained.get_covariance()
-    monkeypatch.setattr(skvae.net, "_INFERENCE_ELEMENTS", elements)
+    monkeypatch.setitem(skvae.net._INFERENCE_ELEMENTS, "cpu", elements)
     # The batches really are small.
     apply = VAE.log_weights
 
@@ -188,7 +188,7 @@ def test_batching_does_not_matter(trained, elements, monkeypatch):
 def test_fitted_attributes_do_not_depend_on_batching(monkeypatch):
     X = curved()
     whole = small(**TRAINED).fit(X)
-    monkeypatch.setattr(skvae.net, "_INFERENCE_ELEMENTS", 16)
+    monkeypatch.setitem(skvae.net._INFERENCE_ELEMENTS, "cpu", 16)
     parts = small(**TRAINED).fit(X)
     assert_same(parts.transform(X), whole.transform(X))
     assert_same(parts.components_, whole.components_)

@@ -700,7 +700,6 @@ def test_hidden_layer_sizes_of_each_kind(sizes):
 OWNED = [
     "module",
     "criterion",
-    "compile",
     "module__n_components",
     "lr",
     "max_epochs",

@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, cpu_count, delayed
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from skvae import VAETransformer, assembly, batches, moments, net, transformer
@@ -132,7 +133,7 @@ def test_memory_of_fit_and_transform_does_not_grow_with_a_memmap(tmp_path, monke
     # Positions of rows, eight bytes each and a few times over, are what grows.
     assert peaks[n] - peaks[n // 4] < 40 * (n - n // 4)
     assert peaks[n] < n * d * 4
-    monkeypatch.setattr(net, "_INFERENCE_ELEMENTS", 2**17)
+    monkeypatch.setitem(net._INFERENCE_ELEMENTS, "cpu", 2**17)
     tracemalloc.start()
     T = vae.transform(X)
     peak = tracemalloc.get_traced_memory()[1]
@@ -152,3 +153,65 @@ def test_draws_of_the_score_in_pieces(monkeypatch):
     together = row_normals(X, 50, 2, 3)
     pieces = [row_normals(X, min(7, 50 - i), 2, 3, first=i) for i in range(0, 50, 7)]
     torch.testing.assert_close(torch.cat(pieces, dim=1), together)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_batches_made_ahead_are_the_same(size, monkeypatch):
+    X = rows(100)
+    dataset = batches.Rows(X)
+    expected = [batch["x"] for batch, _ in batches.Batches(dataset, size)]
+    monkeypatch.setattr(batches.Rows, "ahead", True)
+    # Page-locked memory needs a GPU.
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    made = [batch["x"] for batch, _ in batches.Batches(dataset, size)]
+    assert len(made) == len(expected)
+    for a, b in zip(made, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    # What goes wrong in the thread is raised here; a consumer that stops early is no trouble.
+    next(iter(batches.Batches(dataset, size)))
+    monkeypatch.setattr(batches.Rows, "batch", lambda self, indices: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(batches.Batches(dataset, size))
+
+
+def test_only_rows_that_are_copied_to_a_gpu_are_made_ahead():
+    X = rows(20)
+    assert not batches.Rows(X).ahead
+    dataset = batches.Rows(X)
+    dataset.device = torch.device("cuda")
+    assert dataset.ahead
+    dataset.transform = torch.nn.Identity()
+    assert not dataset.ahead
+
+
+def test_resident_rows_and_batches_cast_one_by_one_are_the_same(monkeypatch):
+    X = rows(100)
+    for transform in (None, torch.abs):
+        given = []
+        for limit in (2**30, 0):
+            monkeypatch.setattr(batches, "RESIDENT_BYTES", limit)
+            dataset = batches.Rows(X, transform=transform)
+            dataset.set_units(np.full(6, 0.5), np.full(6, 3.0))
+            assert (dataset.resident is None) == (limit == 0)
+            given.append(dataset.batch(torch.arange(10, 30))["x"])
+        torch.testing.assert_close(*given, rtol=0, atol=0)
+        expected = X[10:30] if transform is None else np.abs(X[10:30].astype(np.float32))
+        np.testing.assert_allclose(given[0], (expected - 0.5) / 3, rtol=1e-6, atol=1e-6)
+
+
+def test_a_transform_in_place_does_not_reach_the_resident_rows():
+    X = rows(50)
+    dataset = batches.Rows(X, transform=lambda x: x.mul_(2))
+    dataset.set_units(np.zeros(6), np.ones(6))
+    first, second = (dataset.batch(torch.arange(20))["x"] for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def _threads_of_torch(_):
+    return torch.get_num_threads()
+
+
+def test_workers_do_not_share_out_more_threads_than_there_are_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads = Parallel(n_jobs=2)(delayed(_threads_of_torch)(i) for i in range(2))
+    assert sum(threads) <= max(2, cpu_count())

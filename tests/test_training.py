@@ -13,6 +13,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
+from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import skvae
@@ -641,4 +642,55 @@ def test_memory_of_scoring_is_bounded_by_the_widest_layer():
         vectors_per_row=100,
     )
     assert sum(sizes) == 50 * len(X)
-    assert max(sizes) * 100 * 512 <= skvae.net._INFERENCE_ELEMENTS
+    assert max(sizes) * 100 * 512 <= skvae.net._INFERENCE_ELEMENTS["cpu"]
+
+
+@pytest.mark.parametrize("limit", [1e-3, 0.5, 1e9])
+def test_the_gradient_is_clipped_as_torch_does(limit):
+    net = fitted(max_epochs=1, early_stopping=False, net_params={"gradient_clip": limit}).net_
+    parameters = [p for group in net.optimizer_.param_groups for p in group["params"]]
+    generator = torch.Generator().manual_seed(0)
+    for p in parameters:
+        p.grad = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+    parameters[0].grad = None
+    expected = [torch.nn.Parameter(p.detach().clone()) for p in parameters]
+    for p, q in zip(parameters, expected, strict=True):
+        q.grad = None if p.grad is None else p.grad.clone()
+    torch.nn.utils.clip_grad_norm_(expected, limit)
+    net._clip_gradient()
+    for p, q in zip(parameters[1:], expected[1:], strict=True):
+        torch.testing.assert_close(p.grad, q.grad)
+
+
+def test_networks_in_bfloat16_and_all_else_in_single():
+    seen = {}
+
+    class Watched(nn.Module):
+        def __init__(self, n_in, n_out):
+            super().__init__()
+            self.layer = nn.Linear(n_in, n_out)
+
+        def forward(self, x):
+            y = self.layer(x)
+            seen.setdefault((self.training, torch.is_inference_mode_enabled()), set()).add(y.dtype)
+            return y
+
+    plain, mixed = (
+        fitted(network=Watched, net_params={"autocast": autocast}) for autocast in (False, True)
+    )
+    assert torch.bfloat16 in seen[True, False]
+    assert torch.bfloat16 not in set().union(*(d for (train, _), d in seen.items() if not train))
+    assert {p.dtype for p in mixed.net_.module_.parameters()} == {torch.float64}
+    assert mixed.score(X) == pytest.approx(plain.score(X), abs=0.1)
+    assert mixed.score(X) > PCA(1).fit(X).score(X) - 1e-6
+    with pytest.raises(TypeError, match="autocast must be True or False, got 'yes'"):
+        fitted(net_params={"autocast": "yes"})
+
+
+@pytest.mark.slow
+def test_a_compiled_pass_is_the_same_and_can_be_pickled():
+    plain, compiled = (fitted(net_params={"compile": compile}) for compile in (False, True))
+    assert list(compiled.net_.module_.state_dict()) == list(plain.net_.module_.state_dict())
+    other = pickle.loads(pickle.dumps(compiled))
+    np.testing.assert_allclose(other.transform(X), compiled.transform(X), atol=1e-12)
+    assert compiled.score(X) == pytest.approx(plain.score(X), abs=0.05)
