@@ -43,7 +43,7 @@ CHANGES = {
     "reconstructions not tested": {"beta": 1.0001},
     "all shrinkage undone": {(coordinates, "SHRINKAGE_EXPONENTS"): (1.0,)},
     "affine path at lr": {(assembly, "_AFFINE_RATE"): 1.0},
-    "noise at 5 times lr": {(assembly, "_NOISE_RATE"): 5.0},
+    "noise at lr": {(assembly, "_NOISE_RATE"): 1.0},
     "gradient clip 100": {(assembly, "_GRADIENT_CLIP"): 100.0},
     "features unlimited": {(vae, "_FEATURE_LIMIT"): 1e9},
     "random start": {"init": "random"},
