@@ -28,9 +28,9 @@ from report import describe, environment, table, write_json, write_text
 from sklearn.decomposition import PCA
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import nn
-from torch.utils.data import TensorDataset
 
 from skvae import VAETransformer
 from skvae.objective import NegativeELBO
@@ -152,8 +152,8 @@ class Contenders:
                 nn.utils.clip_grad_norm_(self.module_.parameters(), CLIP)
                 return step
 
-        x = self.rows.cpu()
-        x, valid = x[N_VALID:], x[:N_VALID]
+        rows = self.rows.cpu().numpy()
+        x, valid = rows[N_VALID:], rows[:N_VALID]
         net = Net(
             deepcopy(self.module),
             criterion=NegativeELBO,
@@ -163,12 +163,12 @@ class Contenders:
             max_epochs=self.epochs,
             batch_size=self.batch_size,
             iterator_train__shuffle=True,
-            train_split=predefined_split(TensorDataset(valid, valid)),
+            train_split=predefined_split(Dataset(valid, valid)),
             device=self.device,
             verbose=0,
         ).initialize()
         began = now(self.device)
-        net.partial_fit(TensorDataset(x, x))
+        net.partial_fit(x, x)
         return (now(self.device) - began) / self.epochs
 
     def pythae(self):
