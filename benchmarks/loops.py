@@ -92,7 +92,9 @@ def _mlp(n_in, hidden, n_out):
     return nn.Sequential(*layers, nn.Linear(sizes[-1], n_out))
 
 
-def plain_loop(X, X_test, *, k, hidden, law, lr, epochs, batch_size, seed, transform=None):
+def plain_loop(
+    X, X_test, *, k, hidden, law, lr, epochs, batch_size, seed, transform=None, device="cpu"
+):
     """A hand-written loop: fused Adam, clipping, one cosine from `lr` to zero after a short
     warm-up, validation each epoch.
 
@@ -109,10 +111,10 @@ def plain_loop(X, X_test, *, k, hidden, law, lr, epochs, batch_size, seed, trans
     """
     torch.manual_seed(seed)
     clock = Clock()
-    x, test = torch.from_numpy(X), torch.from_numpy(X_test)
+    x, test = torch.from_numpy(X).to(device), torch.from_numpy(X_test).to(device)
     n_valid = min(2000, len(x) // 10)
     x, valid = x[n_valid:], x[:n_valid]
-    model = PlainVAE(x.shape[1], k, hidden, law)
+    model = PlainVAE(x.shape[1], k, hidden, law).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     n_batches = -(-len(x) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -121,7 +123,7 @@ def plain_loop(X, X_test, *, k, hidden, law, lr, epochs, batch_size, seed, trans
     curve = []
     for _ in range(epochs):
         model.train()
-        order = torch.randperm(len(x))
+        order = torch.randperm(len(x), device=device)
         for first in range(0, len(x), batch_size):
             batch = x[order[first : first + batch_size]]
             if transform is not None:

@@ -94,7 +94,7 @@ class Curve(Callback):
             curve.append((clock.seconds(), float(bound.mean())))
 
 
-def ours(X, X_test, *, k, hidden, law, seed, transform=None, **parameters):
+def ours(X, X_test, *, k, hidden, law, seed, device, transform=None, **parameters):
     Curve.running = [Clock(), X_test, []]
     VAETransformer(
         k,
@@ -102,13 +102,14 @@ def ours(X, X_test, *, k, hidden, law, seed, transform=None, **parameters):
         likelihood=law,
         batch_transform=transform,
         callbacks=[Curve()],
+        device=device,
         random_state=seed,
         **parameters,
     ).fit(X)
     return Curve.running[2]
 
 
-def pythae(X, X_test, *, k, hidden, law, seed, epochs):
+def pythae(X, X_test, *, k, hidden, law, seed, epochs, device):
     from pythae.trainers.training_callbacks import TrainingCallback
 
     torch.manual_seed(seed)
@@ -116,7 +117,7 @@ def pythae(X, X_test, *, k, hidden, law, seed, epochs):
     model, clock, curve = pythae_model(X.shape[1], k, hidden, loss), Clock(), []
     if law == "bernoulli":
         model.decoder.network.append(nn.Sigmoid())
-    test = torch.from_numpy(X_test)
+    test = torch.from_numpy(X_test).to(device)
 
     class Tested(TrainingCallback):
         def on_epoch_end(self, training_config, **_):
@@ -133,7 +134,7 @@ def pythae_elbo(model, x, law):
     model.eval()
     encoded = model.encoder(x)
     mean, log_variance = encoded.embedding, encoded.log_covariance
-    z = mean + torch.exp(0.5 * log_variance) * torch.randn(DRAWS, *mean.shape)
+    z = mean + torch.exp(0.5 * log_variance) * torch.randn(DRAWS, *mean.shape, device=mean.device)
     outputs = model.decoder(z.flatten(0, 1))["reconstruction"].reshape(DRAWS, *x.shape)
     if law == "bernoulli":
         outputs = torch.logit(outputs.clamp(1e-6, 1 - 1e-6))
@@ -149,10 +150,10 @@ def reached(curve, target):
     return next((seconds for seconds, bound in curve if bound >= target), None)
 
 
-def measure(name, seed, full):
+def measure(name, seed, full, device):
     """The curves of all methods on one set."""
     X, X_test = rows_of(name, seed, None if full or name != "fashion" else 10_000)
-    case = {"law": "gaussian"} | SETS[name] | {"seed": seed}
+    case = {"law": "gaussian"} | SETS[name] | {"seed": seed, "device": device}
     transform = torch.bernoulli if case["law"] == "bernoulli" else None
     common = case | {"transform": transform}
     epochs, rates = (EPOCHS, RATES) if full else (10, RATES[1:3])
@@ -244,16 +245,18 @@ def main():
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sets", default="")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    path = arguments.out / f"time_to_quality{'' if arguments.full else '-quick'}.json"
+    name = f"time_to_quality{'' if arguments.full else '-quick'}"
+    path = arguments.out / f"{name}{'' if arguments.device == 'cpu' else '-gpu'}.json"
     results = (read_json(path) or {}).get("results", {}) if arguments.sets else {}
     names = arguments.sets.split(",") if arguments.sets else SETS if arguments.full else QUICK
     for name in names:
         large = name in ("fashion", "mnist", "protein")
         seeds = range(3) if arguments.full and not large else range(1)
-        results[name] = [measure(name, seed, arguments.full) for seed in seeds]
+        results[name] = [measure(name, seed, arguments.full, arguments.device) for seed in seeds]
         print(dict(zip(HEADER, [name, *summary(results[name])], strict=True)), flush=True)
         where = environment()
         write_json(path, {"results": results, "environment": where})

@@ -24,7 +24,7 @@ def working_units(rows, centre, scale):
     floating = rows.dtype == np.float64 or rows.dtype == np.float32
     # Copied: torch warns of an array that it might write to and must not.
     rows = torch.from_numpy(np.array(rows, dtype=None if floating else np.float64, order="C"))
-    return (rows - torch.from_numpy(centre)) / torch.from_numpy(scale)
+    return (rows - torch.tensor(centre)) / torch.tensor(scale)
 
 
 def _resident_bytes(device):
@@ -125,9 +125,10 @@ class Rows(Dataset):
         return len(self.X)
 
     def batch(self, indices):
-        """The batch dict of the rows at `indices`, an integer tensor on the CPU."""
+        """The batch dict of the rows at `indices`, an integer tensor; on the CPU, unless the rows
+        are resident."""
         if self.resident is not None:
-            x = self.resident[indices.long().to(self.device)]
+            x = self.resident[indices.to(self.device).long()]
         else:
             x = self._rows(self.X[indices.numpy()])
         if self.transform is not None:
@@ -187,6 +188,9 @@ class Batches:
         if self.shuffle:
             order = torch.randperm(len(indices), dtype=indices.dtype)
             indices = torch.index_select(indices, 0, order)
+        if self.dataset.resident is not None:
+            # Once, instead of a copy that a GPU waits for in every step.
+            indices = indices.to(self.dataset.device)
         last = len(self) - 1
         for i in range(len(self)):
             stop = None if i == last else (i + 1) * self.batch_size

@@ -9,7 +9,7 @@ import torch
 from joblib import Parallel, delayed
 from sklearn.datasets import load_digits
 
-from skvae import VAETransformer, assembly
+from skvae import VAETransformer, assembly, batches
 
 X = load_digits().data[:300]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -127,3 +127,42 @@ def test_a_model_fitted_on_cuda_is_used_on_the_cpu(monkeypatch):
         other = pickle.loads(written)
     assert not next(other.net_.module_.parameters()).is_cuda
     np.testing.assert_allclose(other.transform(X), vae.transform(X), atol=1e-8)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_rows_copied_to_the_gpu_ahead_train_the_same(monkeypatch):
+    resident = fitted(device="cuda")
+    monkeypatch.setattr(batches, "_RESIDENT_PART", 0.0)
+    copied = fitted(device="cuda")
+    np.testing.assert_array_equal(copied.transform(X), resident.transform(X))
+
+
+@pytest.mark.gpu
+@needs_cuda
+@pytest.mark.parametrize(
+    "net_params", [{"autocast": True}, {"compile": True, "compile__mode": "reduce-overhead"}]
+)
+def test_options_for_gpus(net_params):
+    plain, other = fitted(device="cuda"), fitted(device="cuda", net_params=net_params)
+    assert other.score(X) == pytest.approx(plain.score(X), abs=0.5)
+    assert next(pickle.loads(pickle.dumps(other)).net_.module_.parameters()).dtype == torch.float64
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_a_stream_on_the_gpu():
+    vae = VAETransformer(4, random_state=0, device="cuda")
+    for chunk in np.array_split(X, 3):
+        vae.partial_fit(chunk)
+    assert np.isfinite(vae.transform(X)).all() and vae.n_samples_ == len(X)
+
+
+@pytest.mark.gpu
+@needs_cuda
+def test_the_rows_leave_the_gpu_after_fit():
+    rows = np.random.RandomState(0).normal(size=(200_000, 64))
+    before = torch.cuda.memory_allocated()
+    vae = VAETransformer(2, max_epochs=1, batch_size=20_000, device="cuda").fit(rows)
+    assert vae.n_samples_ == len(rows)
+    assert torch.cuda.memory_allocated() - before < rows.size
