@@ -177,12 +177,17 @@ def _to_double(net):
 
 
 def _remember(optimizer, earlier):
-    """Give an optimizer the memory of an earlier one of the same kind, not its rates."""
+    """Give an optimizer the memory of an earlier one of the same kind, and the factor that a
+    schedule of the user's has brought its rates down by; the rates themselves may have changed."""
+    before = earlier.state_dict()["param_groups"]
+    if type(optimizer) is not type(earlier) or len(optimizer.param_groups) != len(before):
+        return
+    for group, old in zip(optimizer.param_groups, before, strict=True):
+        group["initial_lr"] = group["lr"]
+        group["lr"] *= old["lr"] / old.get("initial_lr", old["lr"])
     # Copied: the earlier one is left as it is, should this call fail.
-    groups, state = optimizer.state_dict()["param_groups"], deepcopy(earlier.state_dict())
-    same = [group["params"] for group in groups] == [g["params"] for g in state["param_groups"]]
-    if type(optimizer) is type(earlier) and same:
-        optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+    state = deepcopy(earlier.state_dict()["state"])
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
 def check_support(likelihood, rows, name_column):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
 from skvae import VAETransformer, transformer
 from skvae.moments import RowSample
@@ -194,6 +194,14 @@ def test_rates_may_change_between_calls_and_the_optimizer_remembers():
     # Another kind of optimizer has a memory of its own.
     vae.set_params(net_params={"optimizer": torch.optim.SGD}).partial_fit(CHUNKS[2])
     assert np.isfinite(vae.transform(FRESH)).all()
+
+
+def test_a_schedule_of_the_users_own_goes_on():
+    Watch.seen = []
+    halving = LRScheduler("StepLR", step_size=1, gamma=0.5)
+    vae = small(callbacks=[Watch(), halving], batch_size=300)
+    streamed(vae, CHUNKS[:3])
+    assert [max(rates) for rates, *_ in Watch.seen] == pytest.approx([1e-2, 5e-3, 2.5e-3])
 
 
 def test_a_chunk_that_diverges_is_taken_back_with_a_warning():
