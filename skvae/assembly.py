@@ -30,7 +30,8 @@ from .vae import VAE
 
 # Defaults of training; docs/defaults.md has the measurements behind them.
 _STEPS = 4000  # that "auto" epochs aim at,
-_EPOCHS = 15, 200  # within these;
+_EPOCHS = 15, 200  # within these,
+_MOST_STEPS = 60_000  # but for fewer passes over a million rows and more;
 _BATCHES = 10  # an epoch that an "auto" batch size aims at,
 _BATCH_SIZES = 64, 256  # within these
 _VALIDATION_ROWS = 50, 2000  # held out at least, up to a quarter of the rows, and at most
@@ -480,7 +481,9 @@ def _resolved_sizes(params, n_train):
     if batch_size == "auto":
         batch_size = int(np.clip(2 ** round(math.log2(max(1, n_train / _BATCHES))), *_BATCH_SIZES))
     if epochs == "auto":
-        epochs = int(np.clip(_STEPS // math.ceil(n_train / batch_size), *_EPOCHS))
+        steps = math.ceil(n_train / batch_size)
+        epochs = int(np.clip(_STEPS // steps, *_EPOCHS))
+        epochs = max(1, min(epochs, _MOST_STEPS // steps))
     return epochs, min(batch_size, n_train)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import skvae
-from skvae import VAETransformer
+from skvae import VAETransformer, assembly
 from skvae.batches import Batches, Rows
 from skvae.callbacks import BestEpoch, KLWarmup, WarmupStableDecay
 
@@ -694,3 +694,12 @@ def test_a_compiled_pass_is_the_same_and_can_be_pickled():
     other = pickle.loads(pickle.dumps(compiled))
     np.testing.assert_allclose(other.transform(X), compiled.transform(X), atol=1e-12)
     assert compiled.score(X) == pytest.approx(plain.score(X), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("n", "epochs", "batch_size"),
+    [(100, 200, 64), (1_500, 200, 128), (58_000, 17, 256), (900_000, 15, 256),
+     (2_000_000, 7, 256), (10**8, 1, 256)],
+)  # fmt: skip
+def test_epochs_and_batches_by_the_number_of_rows(n, epochs, batch_size):
+    assert assembly._resolved_sizes(VAETransformer(), n) == (epochs, batch_size)
