@@ -81,7 +81,10 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     """
     rows = Rows(X, transform=params.batch_transform, device=_device(params.device))
     k = _n_components(params, rows, seed)
-    vae = _build(params, k, X.shape) if earlier is None else _continued(params, k, earlier)
+    if earlier is None:
+        vae = _build(params, k, X.shape)
+    else:
+        vae = _continued(params, k, earlier, otherwise="set warm_start=False")
     with scoped_seed(seed):
         check_support(vae.likelihood, rows, name_column)
 
@@ -94,7 +97,11 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     start = None
     if earlier is None:
         start = _load_start(params, net, train, seed)
-    if net.max_epochs and (valid is not None or not _selects(params)):
+    if not net.max_epochs or (valid is None and _selects(params)):
+        if params.verbose:
+            reason = "max_epochs=0" if not net.max_epochs else "too few rows to hold some out"
+            print(f"Nothing was trained: {reason}.")
+    else:
         net.module_.float()
         for part in (train, valid) if valid is not None else (train,):
             part.dataset.set_units(vae.likelihood.centre, vae.likelihood.scale)
@@ -149,7 +156,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     else:
         given = isinstance(params.n_components, Integral)
         k = int(params.n_components) if given else earlier.module_.n_components
-        vae = _continued(params, k, earlier).float()
+        vae = _continued(params, k, earlier, otherwise="start anew with fit").float()
     with scoped_seed(seed):
         check_support(vae.likelihood, rows, name_column)
     random_start = params.init == "random" and earlier is None
@@ -291,13 +298,14 @@ def _parts(params, k):
     return sizes | {name: getattr(params, name) for name in names}
 
 
-def _continued(params, k, earlier):
-    """A copy of the earlier fit's model, to train on from there."""
+def _continued(params, k, earlier, *, otherwise):
+    """A copy of the earlier fit's model, to train on from there; `otherwise` is what the user can
+    do where that model is not the one that the parameters describe."""
     for name, value in _parts(params, k).items():
         if value != earlier.parts_[name]:
             raise ValueError(
-                f"{name}={value!r} differs from the {earlier.parts_[name]!r} of the fit that "
-                "warm_start=True goes on from; keep it, or set warm_start=False."
+                f"{name}={value!r} differs from the {earlier.parts_[name]!r} of the model that "
+                f"training would go on from; keep it, or {otherwise}."
             )
     return deepcopy(earlier.module_)
 
@@ -430,7 +438,27 @@ def _net(params, vae, n_train, valid, device, seed, callbacks, random_start, n_e
             ),
         }
     split = predefined_split(valid) if valid is not None else None
+    _check_callback_names(given, callbacks)
     return VAENet(vae, **(defaults | given | {"train_split": split}))
+
+
+def _check_callback_names(given, callbacks):
+    """skorch ignores parameters of a callback that is not there."""
+    names = {"epoch_timer", "print_log", "kl_warmup", "lr_schedule"}
+    for callback in callbacks:
+        kind = _callback(callback)
+        unnamed = kind.__name__ if isinstance(kind, type) else type(kind).__name__
+        names.add(callback[0] if isinstance(callback, tuple) else unnamed)
+    for parameter in given:
+        prefix, _, rest = parameter.partition("__")
+        # Of several unnamed callbacks of one class skorch numbers the names.
+        name = rest.partition("__")[0].rpartition("_")
+        found = {rest.partition("__")[0], name[0] if name[2].isdecimal() else None}
+        if prefix == "callbacks" and not found & names:
+            raise ValueError(
+                f"{parameter!r} names a callback that is not there; there are "
+                f"{', '.join(sorted(names))}."
+            )
 
 
 def _is_class_of(thing, kind):

@@ -176,7 +176,9 @@ class VAENet(NeuralNet):
 
     def _bounds(self, iterator):
         self._set_training(False)
-        with scoped_seed(self.valid_seed), torch.inference_mode():
+        # A compiled pass cannot be traced in inference mode.
+        without_gradients = torch.no_grad if self.compile else torch.inference_mode
+        with scoped_seed(self.valid_seed), without_gradients():
             bounds = [self.criterion_.bound(self.infer(batch), batch) for batch, _ in iterator]
             return -torch.cat(bounds).cpu().double().numpy()
 

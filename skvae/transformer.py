@@ -79,6 +79,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     whiten : bool, default=False
         Whether `transform` gives columns of unit variance. By default a column has the standard
         deviation of what it explains, as PCA's have. Leave it off before nearest neighbours.
+        Changed after a fit it waits for the next one.
     beta : float, default=1.0
         Weight of the KL term in the training objective.
     kl_warmup : "auto" or float in [0, 1), default="auto"
@@ -110,16 +111,19 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     n_importance_samples : int, default=100
         Draws a row of `score_samples`. More draws give a higher, tighter bound.
     batch_transform : callable or None, default=None
-        Applied to each training batch, a tensor (n, n_features) in the units of X, anew in every
-        epoch. `torch.bernoulli` binarizes grey images dynamically.
+        Applied to each batch of training and of validation, a tensor (n, n_features) in the units
+        of X, anew in every epoch, and once to all rows for the start and the fitted attributes:
+        a law of X itself, not an augmentation. `torch.bernoulli` binarizes grey images dynamically.
     device : str or torch.device, default="auto"
         "auto" is CUDA, else MPS, else the CPU.
     warm_start : bool, default=False
-        Whether `fit` goes on from the last fit's weights instead of a new start.
+        Whether `fit` goes on from the last fit's weights instead of a new start. The test of what
+        is accepted is then against those weights, so that gains too small to be told from noise
+        in one fit do not add up over many short ones.
     callbacks : list of skorch callbacks or None, default=None
         Cloned before use. Ours are named "best_epoch", "kl_warmup" and "lr_schedule".
     net_params : dict or None, default=None
-        Further parameters of the skorch net, such as {"optimizer": torch.optim.SGD}. With
+        Further parameters of the skorch net, such as {"optimizer": torch.optim.NAdam}. With
         `train_split=None` nothing is held out, as with `early_stopping=False`.
     random_state : int, RandomState instance or None, default=None
         One seed gives the same bits on the same machine, device and thread count. None differs
@@ -429,10 +433,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         )
         n_inactive = int(self.coordinates_.inactive.sum())
         if n_inactive:
+            n_active = self.n_components_ - n_inactive
+            advice = f"n_components={n_active} would do" if n_active else "X is noise to the model"
             warnings.warn(
                 f"{n_inactive} of {self.n_components_} latent components carry less than 0.01 nats "
-                "per row and are left as they are; "
-                f"n_components={max(1, self.n_components_ - n_inactive)} would do.",
+                f"per row and are left as they are; {advice}.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -486,7 +486,7 @@ def test_warm_start_goes_on_from_the_last_weights():
     assert vae.history_[0, "valid_loss"] < losses[0]
     assert vae.score(X) >= before - 0.05
     np.testing.assert_array_equal(vae.coordinates_.order, order)
-    with pytest.raises(ValueError, match="n_components=2 differs from the 1"):
+    with pytest.raises(ValueError, match=r"n_components=2 differs from the 1.*warm_start=False"):
         vae.set_params(n_components=2).fit(X)
     with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(8,\) differs from the \(16,\)"):
         vae.set_params(n_components=1, hidden_layer_sizes=[8]).fit(X)
@@ -689,7 +689,7 @@ def test_networks_in_bfloat16_and_all_else_in_single():
 
 @pytest.mark.slow
 def test_a_compiled_pass_is_the_same_and_can_be_pickled():
-    plain, compiled = (fitted(net_params={"compile": compile}) for compile in (False, True))
+    plain, compiled = (fitted(net_params={"compile": on}) for on in (False, True))
     assert list(compiled.net_.module_.state_dict()) == list(plain.net_.module_.state_dict())
     other = pickle.loads(pickle.dumps(compiled))
     np.testing.assert_allclose(other.transform(X), compiled.transform(X), atol=1e-12)
@@ -703,3 +703,21 @@ def test_a_compiled_pass_is_the_same_and_can_be_pickled():
 )  # fmt: skip
 def test_epochs_and_batches_by_the_number_of_rows(n, epochs, batch_size):
     assert assembly._resolved_sizes(VAETransformer(), n) == (epochs, batch_size)
+
+
+def test_a_callback_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="'callbacks__lr_schdule__patience' names a callback"):
+        fitted(callbacks__lr_schdule__patience=3)
+    vae = fitted(max_epochs=1, callbacks__lr_schedule__patience=3, callbacks__print_log=None)
+    assert callback(vae, "lr_schedule").patience == 3
+    fitted(max_epochs=1, callbacks=[Recorder(), Recorder()], callbacks__Recorder_2=None)
+    fitted(max_epochs=1, callbacks=[("mine", Recorder())], callbacks__mine=None)
+
+
+@pytest.mark.parametrize(
+    ("rows", "params", "reason"),
+    [(X, {"max_epochs": 0}, "max_epochs=0"), (X[:15], {}, "too few rows to hold some out")],
+)
+def test_verbose_says_why_nothing_was_trained(rows, params, reason, capsys):
+    fitted(rows, verbose=1, **params)
+    assert f"Nothing was trained: {reason}." in capsys.readouterr().out
