@@ -688,6 +688,8 @@ def test_networks_in_bfloat16_and_all_else_in_single():
 
 
 @pytest.mark.slow
+# torch's own, of a module that its compiler imports.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_compiled_pass_is_the_same_and_can_be_pickled():
     plain, compiled = (fitted(net_params={"compile": on}) for on in (False, True))
     assert list(compiled.net_.module_.state_dict()) == list(plain.net_.module_.state_dict())
