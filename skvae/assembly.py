@@ -30,16 +30,18 @@ from .vae import VAE
 
 # Defaults of training; docs/defaults.md has the measurements behind them.
 _STEPS = 4000  # that "auto" epochs aim at,
-_EPOCHS = 15, 200  # within these,
-_MOST_STEPS = 60_000  # but for fewer passes over a million rows and more;
+_EPOCHS = 10, 200  # within these,
+_MOST_STEPS = 60_000  # but for fewer passes over very many rows;
 _BATCHES = 10  # an epoch that an "auto" batch size aims at,
-_BATCH_SIZES = 64, 256  # within these
+_BATCH_SIZES = 64, 128  # within these
+_HIDDEN_LAYERS = 2, 5  # of "auto" networks: with few rows, with many
+_HIDDEN_UNITS = 256
+_MANY_ROWS = 8000
 _VALIDATION_ROWS = 50, 2000  # held out at least, up to a quarter of the rows, and at most
 _LEAST_VALIDATION_ROWS = 5  # below which nothing can be judged
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
 _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
 _AFFINE_RATE = 0.1  # of lr, for an affine path that starts at its optimum
-_NOISE_RATE = 5.0  # of lr, for the likelihood's own parameters, which are logarithms
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
@@ -265,7 +267,7 @@ def _made(factory, kind, name, size):
 
 def _build(params, k, shape):
     """The model of the parts that the parameters name, called with the sizes of X."""
-    (n_samples, n_features), sizes = shape, tuple(params.hidden_layer_sizes)
+    (n_samples, n_features), sizes = shape, _hidden_layer_sizes(params, shape[0])
     if not all(
         type(size) is not bool and isinstance(size, Integral) and size > 0 for size in sizes
     ):
@@ -291,10 +293,21 @@ def _build(params, k, shape):
     return VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit).float()
 
 
+def _hidden_layer_sizes(params, n_samples):
+    """Those given, or deeper networks where there are rows enough to train them."""
+    if isinstance(params.hidden_layer_sizes, str):
+        return (_HIDDEN_UNITS,) * _HIDDEN_LAYERS[n_samples >= _MANY_ROWS]
+    return tuple(params.hidden_layer_sizes)
+
+
 def _parts(params, k):
     """The parameters that decide which weights the model has."""
     names = "likelihood", "prior", "network", "activation"
-    sizes = {"n_components": k, "hidden_layer_sizes": tuple(params.hidden_layer_sizes)}
+    sizes = params.hidden_layer_sizes
+    sizes = {
+        "n_components": k,
+        "hidden_layer_sizes": sizes if isinstance(sizes, str) else tuple(sizes),
+    }
     return sizes | {name: getattr(params, name) for name in names}
 
 
@@ -475,7 +488,7 @@ def _param_groups(lr, at_optimum):
     affine_rate = _AFFINE_RATE if at_optimum else 1.0
     return [
         ("affine_*", {"weight_decay": 0.0, "lr": lr * affine_rate}),
-        ("likelihood.*", {"weight_decay": 0.0, "lr": lr * _NOISE_RATE}),
+        ("likelihood.*", {"weight_decay": 0.0}),
         ("*.gate", {"weight_decay": 0.0}),
     ]
 

@@ -170,6 +170,20 @@ class VAENet(NeuralNet):
             return iterable
         return tqdm(iterable, desc=description, delay=2, leave=False)
 
+    def _inference_batch_size(self, vectors_per_row):
+        """Rows at a time without gradients, by the width of the widest layer."""
+        widest = max(max(p.shape, default=1) for p in self.module_.parameters())
+        elements = _INFERENCE_ELEMENTS.get(torch.device(self.device).type, 2**22)
+        return max(1, elements // (vectors_per_row * widest))
+
+    def get_iterator(self, dataset, training=False):
+        """skorch's own; validation takes larger batches, unless the user says how many rows."""
+        given = self.get_params_for("iterator_valid")
+        if training or "batch_size" in given:
+            return super().get_iterator(dataset, training=training)
+        size = self._inference_batch_size(self.n_valid_draws)
+        return self.iterator_valid(dataset, **(given | {"batch_size": size}))
+
     def validate(self, dataset):
         """The loss of each row of a validation dataset, shape (n,), under the fixed noise."""
         return self._bounds(self.get_iterator(dataset, training=False))
@@ -272,9 +286,7 @@ class VAENet(NeuralNet):
         if isinstance(function, str):
             function = getattr(type(module), function)
         n_rows = len(arrays[0])
-        widest = vectors_per_row * max(max(p.shape, default=1) for p in module.parameters())
-        elements = _INFERENCE_ELEMENTS.get(torch.device(self.device).type, 2**22)
-        size = int(np.clip(elements // widest, 1, max(1, n_rows)))
+        size = min(self._inference_batch_size(vectors_per_row), max(1, n_rows))
         results = None
         with torch.inference_mode():
             for start in self._progress(range(0, n_rows, size), "rows"):

@@ -5,6 +5,7 @@ starts at zero by itself, as these do, is used as it is; any other is multiplied
 starts at zero (see `skvae.vae.silent`).
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -22,6 +23,9 @@ ACTIVATIONS = {
 class MLP(nn.Module):
     """A multilayer perceptron whose last layer starts at zero.
 
+    A hidden layer as wide as the one before it is a residual layer (He et al. 2016): what it
+    computes is added to what it is given. So deep networks train as readily as shallow ones.
+
     Parameters
     ----------
     n_in, n_out : int
@@ -30,14 +34,19 @@ class MLP(nn.Module):
         Units of each hidden layer; empty for a single linear layer.
     activation : {"silu", "relu", "gelu", "elu", "tanh"}, default="silu"
         The function between the layers.
+
+    References
+    ----------
+    K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
     """
 
     def __init__(self, n_in, n_out, *, hidden_layer_sizes=(256, 256), activation="silu"):
         super().__init__()
         sizes = [n_in, *hidden_layer_sizes]
         layers = []
-        for size, next_size in pairwise(sizes):
-            layers += [nn.Linear(size, next_size), ACTIVATIONS[activation]()]
+        for i, (size, next_size) in enumerate(pairwise(sizes)):
+            layer = nn.Sequential(nn.Linear(size, next_size), ACTIVATIONS[activation]())
+            layers.append(Residual(layer) if i and size == next_size else layer)
         last = nn.Linear(sizes[-1], n_out)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -45,6 +54,17 @@ class MLP(nn.Module):
 
     def forward(self, x):
         return self.layers(x)
+
+
+class Residual(nn.Module):
+    """A layer added to its input, (x + layer(x)) / sqrt(2): the scale stays with the depth."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return math.sqrt(0.5) * (x + self.layer(x))
 
 
 class Linear(nn.Module):

@@ -70,8 +70,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     network : {"mlp", "linear"} or callable, default="mlp"
         What the encoder and the decoder add to their affine paths, or a factory
         `(n_in, n_out) -> torch.nn.Module`, called once for each. "linear" adds nothing.
-    hidden_layer_sizes : sequence of int, default=(256, 256)
-        Units of the encoder's hidden layers; the decoder has them in reverse. For `network="mlp"`.
+    hidden_layer_sizes : "auto" or sequence of int, default="auto"
+        Units of the encoder's hidden layers; the decoder has them in reverse. A layer as wide as
+        the one before it is a residual layer. "auto" is two layers of 256 units, and five from
+        8,000 rows on (with `partial_fit`, of the first call). For `network="mlp"`.
     activation : {"silu", "relu", "gelu", "elu", "tanh"}, default="silu"
         For `network="mlp"`.
     init : {"pca", "random"}, default="pca"
@@ -88,16 +90,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         weights.
     lr : float, default=2e-3
         Learning rate of AdamW: warmed up, kept, and brought down at the end of training, whether
-        it ends by `max_epochs` or early. The networks have it; the affine path and the noise have
-        multiples of it. A skorch LRScheduler among the callbacks replaces this schedule.
+        it ends by `max_epochs` or early. An affine path that starts at its optimum has a tenth
+        of it. A skorch LRScheduler among the callbacks replaces this schedule.
     max_epochs : "auto" or int, default="auto"
         Most passes over the training rows; 0 gives exactly PCA (with `"diagonal_gaussian"`
         FactorAnalysis's model, in columns of PCA's units). "auto" aims at
-        4000 optimizer steps, within 15 and 200 epochs; of a million rows and more at most 60,000
-        steps.
+        4000 optimizer steps, within 10 and 200 epochs, and at most 60,000 steps.
     batch_size : "auto" or int, default="auto"
         Rows of an optimizer step. "auto" is about a tenth of the rows, a power of two within 64
-        and 256.
+        and 128.
     early_stopping : bool, default=True
         Whether epochs are judged on held-out rows: training ends when they no longer gain, and
         the best epoch's weights are put back. Off, all rows train, for `max_epochs`, and the
@@ -199,7 +200,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         "likelihood": [StrOptions(set(LIKELIHOODS)), callable],
         "prior": [StrOptions(set(PRIORS)), callable],
         "network": [StrOptions(set(NETWORKS)), callable],
-        "hidden_layer_sizes": ["array-like"],
+        "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"pca", "random"})],
         "whiten": ["boolean"],
@@ -228,7 +229,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         likelihood="gaussian",
         prior="normal",
         network="mlp",
-        hidden_layer_sizes=(256, 256),
+        hidden_layer_sizes="auto",
         activation="silu",
         init="pca",
         whiten=False,

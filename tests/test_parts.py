@@ -189,11 +189,25 @@ def test_networks_start_silent_and_learn(name):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_mlp_layers(activation):
     network = MLP(3, 5, hidden_layer_sizes=(7, 6), activation=activation)
-    sizes = [
-        (m.in_features, m.out_features) for m in network.layers if isinstance(m, torch.nn.Linear)
-    ]
-    assert sizes == [(3, 7), (7, 6), (6, 5)]
-    assert [type(m) for m in network.layers[1::2]] == [ACTIVATIONS[activation]] * 2
+    assert _linear_sizes(network) == [(3, 7), (7, 6), (6, 5)]
+    activations = [m for m in network.modules() if isinstance(m, ACTIVATIONS[activation])]
+    assert len(activations) == 2
+
+
+def test_mlp_adds_a_layer_as_wide_as_the_one_before_it():
+    network = MLP(4, 5, hidden_layer_sizes=(4, 4, 6), activation="relu")
+    assert _linear_sizes(network) == [(4, 4), (4, 4), (4, 6), (6, 5)]
+    first, second, third, last = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    torch.nn.init.normal_(last.weight)
+    x = torch.randn(7, 4)
+    h = first(x).relu()
+    h = (h + second(h).relu()) / 2**0.5
+    torch.testing.assert_close(network(x), last(third(h).relu()))
+
+
+def _linear_sizes(network):
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    return [(m.in_features, m.out_features) for m in layers]
 
 
 def test_a_network_of_the_users_own_is_gated():

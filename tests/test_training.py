@@ -700,11 +700,25 @@ def test_a_compiled_pass_is_the_same_and_can_be_pickled():
 
 @pytest.mark.parametrize(
     ("n", "epochs", "batch_size"),
-    [(100, 200, 64), (1_500, 200, 128), (58_000, 17, 256), (900_000, 15, 256),
-     (2_000_000, 7, 256), (10**8, 1, 256)],
+    [(100, 200, 64), (1_500, 200, 128), (58_000, 10, 128), (600_000, 10, 128),
+     (2_000_000, 3, 128), (10**8, 1, 128)],
 )  # fmt: skip
 def test_epochs_and_batches_by_the_number_of_rows(n, epochs, batch_size):
     assert assembly._resolved_sizes(VAETransformer(), n) == (epochs, batch_size)
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(7_999, (256, 256)), (8_000, (256,) * 5)])
+def test_hidden_layers_by_the_number_of_rows(n, sizes):
+    vae = VAETransformer(1, max_epochs=0).fit(np.random.RandomState(0).randn(n, 2))
+    for network in (vae.net_.module_.encoder, vae.net_.module_.decoder):
+        layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+        assert tuple(m.out_features for m in layers[:-1]) == sizes
+
+
+def test_a_warm_start_goes_on_with_the_layers_that_it_has():
+    rows = np.random.RandomState(0).randn(8_000, 2)
+    vae = VAETransformer(1, max_epochs=1, random_state=0, warm_start=True).fit(rows[:100])
+    assert len(list(vae.fit(rows).net_.module_.encoder.layers)) == 3
 
 
 def test_a_callback_that_is_not_there_is_named():
