@@ -6,13 +6,13 @@ Quick mode trains on fewer rows and epochs, under five minutes on two cores; ful
 protocols below, which are those of the floors that the results are held against.
 
 fashion   Fashion-MNIST / 255, k = 16, 10 epochs, the floor's hidden layers (256-256) and the
-          default ones; log-likelihood of 2,000 test rows with 100 draws, reconstruction MSE of 10,000 test rows, 5-NN accuracy (15,000
-          training and 3,000 test rows, or all 10,000) in the columns of `transform` with
-          whiten=False and whiten=True. Means over three seeds. Not dequantized, as the floors are
-          not: compare densities within this table only.
+          default ones; log-likelihood of 2,000 test rows with 100 draws, reconstruction MSE of
+          10,000 test rows, 5-NN accuracy (15,000 training and 3,000 test rows, or all 10,000) in
+          the columns of `transform` with whiten=False and whiten=True. Means over three seeds. Not
+          dequantized, as the floors are not: compare densities within this table only.
 mnist     MNIST, Bernoulli likelihood, dynamic binarization in training (`batch_transform`), k = 50,
-          the floor's hidden layers (200-200) and the default ones; log p of test rows binarized once, after 10 epochs with 200 draws
-          and after 100 epochs with 1,000 draws (1,000 rows).
+          the floor's hidden layers (200-200) and the default ones; log p of test rows binarized
+          once, after 10 epochs with 200 draws and after 100 epochs with 1,000 draws (1,000 rows).
 patches   8 x 8 grey patches of scikit-learn's two sample photos, dequantized, / 255, k = 16, noise
           variance from the decoder, 40 epochs; 20,000 training rows of 98,000, then all; 2,000
           held out.
