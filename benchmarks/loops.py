@@ -8,7 +8,6 @@ import importlib.util
 import io
 import itertools
 import logging
-import os
 import tempfile
 import time
 import warnings
@@ -45,8 +44,9 @@ class PlainVAE(nn.Module):
     """The textbook's VAE on standardized rows: an encoder, a decoder, one noise variance (or
     Bernoulli logits).
 
-    The variance is the best one for each training batch, in closed form, so that it is never
-    behind; test rows get its average over recent batches.
+    The logarithm of the variance is a parameter, or, if `calibrated`, the best one for each
+    training batch, in closed form, so that it is never behind; test rows then get its average over
+    recent batches.
 
     References
     ----------
@@ -54,12 +54,12 @@ class PlainVAE(nn.Module):
     Decoders", ICML 2021 (the optimal variance).
     """
 
-    def __init__(self, n_features, k, hidden, law):
+    def __init__(self, n_features, k, hidden, law, calibrated=False):
         super().__init__()
-        self.k, self.law = k, law
+        self.k, self.law, self.calibrated = k, law, calibrated
         self.encoder = _mlp(n_features, hidden, 2 * k)
         self.decoder = _mlp(k, hidden[::-1], n_features)
-        self.register_buffer("log_variance", torch.zeros(()))
+        self.log_variance = nn.Parameter(torch.zeros(()), requires_grad=not calibrated)
 
     def elbo(self, x, draws=1):
         """The ELBO of each row, shape (n,), in nats of the standardized columns."""
@@ -68,9 +68,10 @@ class PlainVAE(nn.Module):
         z = mean + deviation * torch.randn(draws, *mean.shape, device=x.device)
         outputs = self.decoder(z)
         noise = self.log_variance
-        if self.training and self.law == "gaussian":
+        if self.training and self.calibrated:
             noise = ((x - outputs) ** 2).mean().log()
-            self.log_variance.lerp_(noise.detach(), 0.05)
+            with torch.no_grad():
+                self.log_variance.lerp_(noise, 0.05)
         log_px = log_density(self.law, outputs, x, noise).sum(-1).mean(0)
         kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
         return log_px - kl
@@ -93,7 +94,19 @@ def _mlp(n_in, hidden, n_out):
 
 
 def plain_loop(
-    X, X_test, *, k, hidden, law, lr, epochs, batch_size, seed, transform=None, device="cpu"
+    X,
+    X_test,
+    *,
+    k,
+    hidden,
+    law,
+    lr,
+    epochs,
+    batch_size,
+    seed,
+    calibrated=False,
+    transform=None,
+    device="cpu",
 ):
     """A hand-written loop: fused Adam, clipping, one cosine from `lr` to zero after a short
     warm-up, validation each epoch.
@@ -114,8 +127,9 @@ def plain_loop(
     x, test = torch.from_numpy(X).to(device), torch.from_numpy(X_test).to(device)
     n_valid = min(2000, len(x) // 10)
     x, valid = x[n_valid:], x[:n_valid]
-    model = PlainVAE(x.shape[1], k, hidden, law).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
+    model = PlainVAE(x.shape[1], k, hidden, law, calibrated).to(device)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
     n_batches = -(-len(x) // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr, total_steps=epochs * n_batches, pct_start=0.1
@@ -131,7 +145,7 @@ def plain_loop(
             optimizer.zero_grad()
             loss = -model.elbo(batch).mean()
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 10_000.0)
+            nn.utils.clip_grad_norm_(trained, 10_000.0)
             optimizer.step()
             schedule.step()
         model.eval()
@@ -211,7 +225,18 @@ def pythae_train(model, X, epochs, batch_size, lr=1e-3, callbacks=None):
         pipeline(train_data=X[n_valid:], eval_data=X[:n_valid], callbacks=callbacks)
 
 
-def set_threads(threads):
-    """As many threads for all libraries."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
+def pyod_model(k, hidden, batch_size, epochs, device="cpu", **parameters):
+    """pyod's VAE with layers as wide as ours."""
+    from pyod.models.vae import VAE
+
+    return VAE(
+        latent_dim=k,
+        encoder_neuron_list=list(hidden),
+        decoder_neuron_list=list(hidden[::-1]),
+        dropout_rate=0.0,
+        batch_size=batch_size,
+        epoch_num=epochs,
+        device=torch.device(device),
+        verbose=0,
+        **parameters,
+    )

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from loops import installed, pythae_model, pythae_train, quiet
+from loops import installed, pyod_model, pythae_model, pythae_train, quiet
 from report import describe, environment, table, write_json, write_text
 from sklearn.decomposition import PCA
 from skorch import NeuralNet
@@ -178,19 +178,8 @@ class Contenders:
         return (now(self.device) - began) / self.epochs
 
     def pyod(self):
-        from pyod.models.vae import VAE
-
         def fit(epochs):
-            model = VAE(
-                latent_dim=self.k,
-                encoder_neuron_list=list(self.hidden),
-                decoder_neuron_list=list(self.hidden),
-                dropout_rate=0.0,
-                batch_size=self.batch_size,
-                epoch_num=epochs,
-                device=torch.device(self.device),
-                verbose=0,
-            )
+            model = pyod_model(self.k, self.hidden, self.batch_size, epochs, self.device)
             with quiet():
                 model.fit(self.X)
 
