@@ -35,7 +35,7 @@ class Cosine(LRScheduler):
         super().__init__(policy="CosineAnnealingLR")
 
     def on_train_begin(self, net, **kwargs):
-        self.kwargs = {"T_max": net.max_epochs}
+        self.T_max = net.max_epochs  # what skorch hands to the schedule
         super().on_train_begin(net, **kwargs)
 
 
