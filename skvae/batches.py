@@ -2,6 +2,7 @@
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -158,9 +159,19 @@ class Batches:
     batch_size : int
     shuffle : bool, default=False
         A new order in each pass, from torch's global generator.
+
+    Raises
+    ------
+    ValueError
+        If `batch_size` is not an int of at least 1.
     """
 
     def __init__(self, dataset, batch_size, shuffle=False):
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise ValueError(
+                "iterator_train__batch_size and iterator_valid__batch_size must be ints of at "
+                f"least 1 (or -1 for all rows), got {batch_size!r}."
+            )
         # Four bytes a row: the indices are what grows with the rows of a `numpy.memmap`.
         kind = torch.int32 if len(dataset) < 2**31 else torch.int64
         indices = torch.arange(len(dataset), dtype=kind)

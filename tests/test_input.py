@@ -689,6 +689,13 @@ def test_hidden_layer_sizes_are_counts(sizes):
         small(hidden_layer_sizes=sizes).fit(rows())
 
 
+@pytest.mark.parametrize("part", ["train", "valid"])
+@pytest.mark.parametrize("size", [0, -2, 2.5])
+def test_rows_of_a_batch_are_counts(part, size):
+    with pytest.raises(ValueError, match=f"iterator_{part}__batch_size .* got {size}"):
+        small(**{f"iterator_{part}__batch_size": size}).fit(rows(100))
+
+
 @pytest.mark.parametrize("sizes", [(), [8], (8, 4), np.array([8, 4])])
 def test_hidden_layer_sizes_of_each_kind(sizes):
     estimator = small(hidden_layer_sizes=sizes, init="random").fit(rows())
