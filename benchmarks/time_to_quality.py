@@ -226,8 +226,11 @@ def _against(target, runs):
     def seconds(method):
         return median(reached(r["curves"][method], r["curves"][target][-1][1]) for r in runs)
 
-    def shown(value, digits=1):
-        return f"{value:.{digits}f}" if np.isfinite(value) else "never"
+    def shown(value):
+        return f"{value:.1f}" if np.isfinite(value) else "never"
+
+    def ratio(value):
+        return f"{loop / value:.1f}" if np.isfinite(value) else "-"
 
     def peer(method):
         if method not in runs[0]["curves"]:
@@ -245,9 +248,9 @@ def _against(target, runs):
         f"{median(r['curves'][target][-1][1] for r in runs):.2f}",
         shown(loop),
         shown(seconds("ours")),
-        shown(loop / seconds("ours")),
+        ratio(seconds("ours")),
         shown(least),
-        shown(loop / least),
+        ratio(least),
         shown(seconds("random start")),
         peer("pythae"),
         peer("pyod"),

@@ -34,9 +34,10 @@ _EPOCHS = 10, 200  # within these,
 _MOST_STEPS = 60_000  # but for fewer passes over very many rows;
 _BATCHES = 10  # an epoch that an "auto" batch size aims at,
 _BATCH_SIZES = 64, 128  # within these
-_HIDDEN_LAYERS = 2, 5  # of "auto" networks: with few rows, with many
-_HIDDEN_UNITS = 256
+_HIDDEN_LAYERS = 2, 5  # of "auto" networks: with few rows, with many,
+_HIDDEN_UNITS = 256, 128  # and their units: in general, with many rows of few columns
 _MANY_ROWS = 8000
+_MANY_COLUMNS = 64
 _VALIDATION_ROWS = 50, 2000  # held out at least, up to a quarter of the rows, and at most
 _LEAST_VALIDATION_ROWS = 5  # below which nothing can be judged
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
@@ -267,7 +268,7 @@ def _made(factory, kind, name, size):
 
 def _build(params, k, shape):
     """The model of the parts that the parameters name, called with the sizes of X."""
-    (n_samples, n_features), sizes = shape, _hidden_layer_sizes(params, shape[0])
+    (n_samples, n_features), sizes = shape, _hidden_layer_sizes(params, shape)
     if not all(
         type(size) is not bool and isinstance(size, Integral) and size > 0 for size in sizes
     ):
@@ -293,11 +294,14 @@ def _build(params, k, shape):
     return VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit).float()
 
 
-def _hidden_layer_sizes(params, n_samples):
-    """Those given, or deeper networks where there are rows enough to train them."""
-    if isinstance(params.hidden_layer_sizes, str):
-        return (_HIDDEN_UNITS,) * _HIDDEN_LAYERS[n_samples >= _MANY_ROWS]
-    return tuple(params.hidden_layer_sizes)
+def _hidden_layer_sizes(params, shape):
+    """Those given, or deeper networks where there are rows enough to train them, narrower ones
+    where so many rows have few columns."""
+    if not isinstance(params.hidden_layer_sizes, str):
+        return tuple(params.hidden_layer_sizes)
+    n_samples, n_features = shape
+    many = n_samples >= _MANY_ROWS
+    return (_HIDDEN_UNITS[many and n_features < _MANY_COLUMNS],) * _HIDDEN_LAYERS[many]
 
 
 def _parts(params, k):

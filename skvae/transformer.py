@@ -72,8 +72,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         `(n_in, n_out) -> torch.nn.Module`, called once for each. "linear" adds nothing.
     hidden_layer_sizes : "auto" or sequence of int, default="auto"
         Units of the encoder's hidden layers; the decoder has them in reverse. A layer as wide as
-        the one before it is a residual layer. "auto" is two layers of 256 units, and five from
-        8,000 rows on (with `partial_fit`, of the first call). For `network="mlp"`.
+        the one before it is a residual layer. "auto" is two layers of 256 units; from 8,000 rows
+        on (with `partial_fit`, of the first call) five, of 128 units below 64 columns. For
+        `network="mlp"`.
     activation : {"silu", "relu", "gelu", "elu", "tanh"}, default="silu"
         For `network="mlp"`.
     init : {"pca", "random"}, default="pca"

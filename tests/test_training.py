@@ -707,9 +707,13 @@ def test_epochs_and_batches_by_the_number_of_rows(n, epochs, batch_size):
     assert assembly._resolved_sizes(VAETransformer(), n) == (epochs, batch_size)
 
 
-@pytest.mark.parametrize(("n", "sizes"), [(7_999, (256, 256)), (8_000, (256,) * 5)])
-def test_hidden_layers_by_the_number_of_rows(n, sizes):
-    vae = VAETransformer(1, max_epochs=0).fit(np.random.RandomState(0).randn(n, 2))
+@pytest.mark.parametrize(
+    ("n", "d", "sizes"),
+    [(7_999, 2, (256, 256)), (8_000, 2, (128,) * 5), (8_000, 63, (128,) * 5),
+     (8_000, 64, (256,) * 5)],
+)  # fmt: skip
+def test_hidden_layers_by_the_shape_of_the_data(n, d, sizes):
+    vae = VAETransformer(1, max_epochs=0).fit(np.random.RandomState(0).randn(n, d))
     for network in (vae.net_.module_.encoder, vae.net_.module_.decoder):
         layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
         assert tuple(m.out_features for m in layers[:-1]) == sizes
