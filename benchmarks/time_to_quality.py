@@ -227,7 +227,7 @@ def _against(target, runs):
         return median(reached(r["curves"][method], r["curves"][target][-1][1]) for r in runs)
 
     def shown(value):
-        return f"{value:.1f}" if np.isfinite(value) else "never"
+        return f"{value:.{1 if value >= 1 else 2}f}" if np.isfinite(value) else "never"
 
     def ratio(value):
         return f"{loop / value:.1f}" if np.isfinite(value) else "-"
@@ -280,8 +280,8 @@ def draw(results, path):
         "pythae": ("#666666", ":"),
     }
     figure, axes = plt.subplots(1, len(results), figsize=(3.6 * len(results), 3.4), squeeze=False)
-    for axis, (name, runs) in zip(axes[0], results.items(), strict=True):
-        curves = runs[0]["curves"]
+    for axis, (name, result) in zip(axes[0], results.items(), strict=True):
+        curves = result["runs"][0]["curves"]
         target = curves["loop"][-1][1]
         for method, (colour, line) in styles.items():
             if method in curves:
@@ -300,6 +300,21 @@ def draw(results, path):
     figure.savefig(path, dpi=110)
 
 
+def markdown(results, full):
+    note = (
+        "Seconds to the held-out ELBO that a hand-written loop ends with after "
+        f"{EPOCHS if full else 10} epochs, at the best learning rate for it, and the "
+        "loop's time over them; peers that do not reach it: where they end."
+    )
+    rows = [
+        [name.removeprefix("outliers/"), *row]
+        for name, result in results.items()
+        for row in summary(result["runs"])
+    ]
+    where = dict.fromkeys(describe(result["environment"]) for result in results.values())
+    return "\n".join(["# Time to quality", "", note, "", table(HEADER, rows), "", *where, ""])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--full", action="store_true")
@@ -311,30 +326,19 @@ def main():
     torch.set_num_threads(arguments.threads)
     name = f"time_to_quality{'' if arguments.full else '-quick'}"
     path = arguments.out / f"{name}{'' if arguments.device == 'cpu' else '-gpu'}.json"
-    results = (read_json(path) or {}).get("results", {}) if arguments.sets else {}
+    results = (read_json(path) or {}) if arguments.sets else {}
     names = arguments.sets.split(",") if arguments.sets else SETS if arguments.full else QUICK
     for name in names:
         large = name in ("fashion", "mnist", "protein")
         seeds = range(3) if arguments.full and not large else range(1)
-        results[name] = [measure(name, seed, arguments.full, arguments.device) for seed in seeds]
-        for row in summary(results[name]):
+        runs = [measure(name, seed, arguments.full, arguments.device) for seed in seeds]
+        for row in summary(runs):
             print(name, *(f"{h}: {cell};" for h, cell in zip(HEADER[1:], row, strict=True)))
-        where = environment()
-        write_json(path, {"results": results, "environment": where})
-        rows = [
-            [n.removeprefix("outliers/"), *row]
-            for n in SETS
-            if n in results
-            for row in summary(results[n])
-        ]
-        note = (
-            "Seconds to the held-out ELBO that a hand-written loop ends with after "
-            f"{EPOCHS if arguments.full else 10} epochs, at the best learning rate for it, and the "
-            "loop's time over them; peers that do not reach it: where they end."
-        )
-        lines = ["# Time to quality", "", note, "", table(HEADER, rows), "", describe(where), ""]
-        write_text(path.with_suffix(".md"), "\n".join(lines))
-        draw({n: results[n] for n in SETS if n in results}, path.with_suffix(".png"))
+        results[name] = {"runs": runs, "environment": environment()}
+        results = {name: results[name] for name in SETS if name in results}
+        write_json(path, results)
+        write_text(path.with_suffix(".md"), markdown(results, arguments.full))
+        draw(results, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":
