@@ -297,21 +297,26 @@ def _build(params, k, shape):
 def _hidden_layer_sizes(params, shape):
     """Those given, or deeper networks where there are rows enough to train them, narrower ones
     where so many rows have few columns."""
-    if not isinstance(params.hidden_layer_sizes, str):
-        return tuple(params.hidden_layer_sizes)
+    sizes = _given_sizes(params)
+    if sizes != "auto":
+        return sizes
     n_samples, n_features = shape
     many = n_samples >= _MANY_ROWS
     return (_HIDDEN_UNITS[many and n_features < _MANY_COLUMNS],) * _HIDDEN_LAYERS[many]
 
 
+def _given_sizes(params):
+    """`hidden_layer_sizes` in one form: "auto" or a tuple."""
+    sizes = params.hidden_layer_sizes
+    if isinstance(sizes, str):
+        return sizes
+    return (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+
+
 def _parts(params, k):
     """The parameters that decide which weights the model has."""
     names = "likelihood", "prior", "network", "activation"
-    sizes = params.hidden_layer_sizes
-    sizes = {
-        "n_components": k,
-        "hidden_layer_sizes": sizes if isinstance(sizes, str) else tuple(sizes),
-    }
+    sizes = {"n_components": k, "hidden_layer_sizes": _given_sizes(params)}
     return sizes | {name: getattr(params, name) for name in names}
 
 

@@ -70,11 +70,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     network : {"mlp", "linear"} or callable, default="mlp"
         What the encoder and the decoder add to their affine paths, or a factory
         `(n_in, n_out) -> torch.nn.Module`, called once for each. "linear" adds nothing.
-    hidden_layer_sizes : "auto" or sequence of int, default="auto"
+    hidden_layer_sizes : "auto", int or sequence of int, default="auto"
         Units of the encoder's hidden layers; the decoder has them in reverse. A layer as wide as
-        the one before it is a residual layer. "auto" is two layers of 256 units; from 8,000 rows
-        on (with `partial_fit`, of the first call) five, of 128 units below 64 columns. For
-        `network="mlp"`.
+        the one before it is a residual layer. An int is one layer; "auto" is two of 256 units,
+        and from 8,000 rows on (with `partial_fit`, of the first call) five, of 128 units below 64
+        columns. For `network="mlp"`.
     activation : {"silu", "relu", "gelu", "elu", "tanh"}, default="silu"
         For `network="mlp"`.
     init : {"pca", "random"}, default="pca"
@@ -201,7 +201,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         "likelihood": [StrOptions(set(LIKELIHOODS)), callable],
         "prior": [StrOptions(set(PRIORS)), callable],
         "network": [StrOptions(set(NETWORKS)), callable],
-        "hidden_layer_sizes": [StrOptions({"auto"}), "array-like"],
+        "hidden_layer_sizes": [
+            StrOptions({"auto"}),
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "init": [StrOptions({"pca", "random"})],
         "whiten": ["boolean"],

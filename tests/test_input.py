@@ -646,7 +646,7 @@ BAD_PARAMETERS = {
     "likelihood": ["gauss", 1, None],
     "prior": ["gamma", None],
     "network": ["cnn", 3],
-    "hidden_layer_sizes": [16, "mlp", None],
+    "hidden_layer_sizes": [0, 2.5, "mlp", None],
     "activation": ["sigmoidal", None, 1],
     "init": ["zeros", None],
     "whiten": ["yes", None],
@@ -696,12 +696,12 @@ def test_rows_of_a_batch_are_counts(part, size):
         small(**{f"iterator_{part}__batch_size": size}).fit(rows(100))
 
 
-@pytest.mark.parametrize("sizes", [(), [8], (8, 4), np.array([8, 4])])
+@pytest.mark.parametrize("sizes", [(), 8, [8], (8, 4), np.array([8, 4])])
 def test_hidden_layer_sizes_of_each_kind(sizes):
     estimator = small(hidden_layer_sizes=sizes, init="random").fit(rows())
     widths = [layer.out_features for layer in estimator.net_.module_.encoder.modules()
               if isinstance(layer, nn.Linear)]  # fmt: skip
-    assert widths == [*sizes, 2 * 2]
+    assert widths == [*np.atleast_1d(sizes), 2 * 2]
 
 
 OWNED = [
