@@ -42,7 +42,9 @@ _VALIDATION_ROWS = 50, 2000  # held out at least, up to a quarter of the rows, a
 _LEAST_VALIDATION_ROWS = 5  # below which nothing can be judged
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
 _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
-_AFFINE_RATE = 0.1  # of lr, for an affine path that starts at its optimum
+_AFFINE_RATE = (
+    3.0  # of lr, over the root of the columns, where the affine path starts at its optimum
+)
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
@@ -456,7 +458,9 @@ def _net(params, vae, n_train, valid, device, seed, callbacks, random_start, n_e
                 _WEIGHT_DECAY[0] / (n_earlier + n_train), _WEIGHT_DECAY[1]
             ),
             "optimizer__param_groups": _param_groups(
-                params.lr, at_optimum=vae.likelihood.exact_start and not random_start
+                params.lr,
+                vae.likelihood.n_features,
+                at_optimum=vae.likelihood.exact_start and not random_start,
             ),
         }
     split = predefined_split(valid) if valid is not None else None
@@ -492,11 +496,12 @@ def _callback(given):
     return given[1] if isinstance(given, tuple) else given
 
 
-def _param_groups(lr, at_optimum):
-    """No weight decay on the affine path, the gates and the noise, and their own rates."""
-    affine_rate = _AFFINE_RATE if at_optimum else 1.0
+def _param_groups(lr, n_features, at_optimum):
+    """No weight decay on the affine path, the gates and the noise, and a rate for the first."""
+    # A step of AdamW moves every weight as far, so a latent by a sum over the columns.
+    affine_rate = _AFFINE_RATE / math.sqrt(n_features) if at_optimum else 1.0
     return [
-        ("affine_*", {"weight_decay": 0.0, "lr": lr * affine_rate}),
+        ("affine_*", {"weight_decay": 0.0, "lr": lr * min(1.0, affine_rate)}),
         ("likelihood.*", {"weight_decay": 0.0}),
         ("*.gate", {"weight_decay": 0.0}),
     ]
