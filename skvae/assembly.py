@@ -1,17 +1,14 @@
-"""From parameters to a trained net: names into parts, the linear start, the split, training.
+"""From parameters to a trained net: the linear start, the split, the schedule, training.
 
 The functions take the estimator as `params` and read its parameters, nothing else.
 """
 
 import math
-import multiprocessing
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 from numbers import Integral
 
 import numpy as np
-import torch
 from sklearn.decomposition import PCA
 from skorch.callbacks import Callback, LRScheduler
 from skorch.helper import predefined_split
@@ -20,13 +17,12 @@ from torch.utils.data import Subset
 from ._random import scoped_seed
 from .batches import Rows
 from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
-from .likelihoods import LIKELIHOODS, Likelihood
+from .devices import chosen_device
 from .linear_start import best_gain, linear_start
 from .moments import Moments, some_rows
 from .net import VAENet
-from .networks import NETWORKS
-from .priors import PRIORS, Prior
-from .vae import VAE
+from .parts import build, continued, parts_of
+from .splits import selects, split_rows
 
 # Defaults of training; docs/defaults.md has the measurements behind them.
 _STEPS = 4000  # that "auto" epochs aim at,
@@ -34,17 +30,9 @@ _EPOCHS = 10, 200  # within these,
 _MOST_STEPS = 60_000  # but for fewer passes over very many rows;
 _BATCHES = 10  # an epoch that an "auto" batch size aims at,
 _BATCH_SIZES = 64, 128  # within these
-_HIDDEN_LAYERS = 2, 5  # of "auto" networks: with few rows, with many,
-_HIDDEN_UNITS = 256, 128  # and their units: in general, with many rows of few columns
-_MANY_ROWS = 8000
-_MANY_COLUMNS = 64
-_VALIDATION_ROWS = 50, 2000  # held out at least, up to a quarter of the rows, and at most
-_LEAST_VALIDATION_ROWS = 5  # below which nothing can be judged
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
 _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
-_AFFINE_RATE = (
-    3.0  # of lr, over the root of the columns, where the affine path starts at its optimum
-)
+_AFFINE_RATE = 3.0  # of lr, over the root of the columns, for an affine path at its optimum
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
@@ -84,25 +72,25 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     start : LinearStart or None
         The closed form on all rows, if the model is that and nothing was accepted beyond it.
     """
-    rows = Rows(X, transform=params.batch_transform, device=_device(params.device))
+    rows = Rows(X, transform=params.batch_transform, device=chosen_device(params.device))
     k = _n_components(params, rows, seed)
     if earlier is None:
-        vae = _build(params, k, X.shape)
+        vae = build(params, k, X.shape)
     else:
-        vae = _continued(params, k, earlier, otherwise="set warm_start=False")
+        vae = continued(params, k, earlier, otherwise="set warm_start=False")
     with scoped_seed(seed):
         check_support(vae.likelihood, rows, name_column)
 
-    train, valid = _split(params, rows, k, seed)
+    train, valid = split_rows(params, rows, k, seed)
     random_start = params.init == "random" and earlier is None
     schedule = _schedule(params, vae.likelihood, valid, random_start)
     net = _net(params, vae, len(train), valid, rows.device, seed, schedule, random_start)
     net.initialize()
-    net.parts_ = _parts(params, k)
+    net.parts_ = parts_of(params, k)
     start = None
     if earlier is None:
         start = _load_start(params, net, train, seed)
-    if not net.max_epochs or (valid is None and _selects(params)):
+    if not net.max_epochs or (valid is None and selects(params)):
         if params.verbose:
             reason = "max_epochs=0" if not net.max_epochs else "too few rows to hold some out"
             print(f"Nothing was trained: {reason}.")
@@ -153,15 +141,15 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     net : VAENet
         As `trained_net` returns it.
     """
-    rows = Rows(X, transform=params.batch_transform, device=_device(params.device))
+    rows = Rows(X, transform=params.batch_transform, device=chosen_device(params.device))
     part = Subset(rows, np.arange(len(rows)))
     if earlier is None:
         k = _n_components(params, rows, seed)
-        vae = _build(params, k, X.shape)
+        vae = build(params, k, X.shape)
     else:
         given = isinstance(params.n_components, Integral)
         k = int(params.n_components) if given else earlier.module_.n_components
-        vae = _continued(params, k, earlier, otherwise="start anew with fit").float()
+        vae = continued(params, k, earlier, otherwise="start anew with fit").float()
     with scoped_seed(seed):
         check_support(vae.likelihood, rows, name_column)
     random_start = params.init == "random" and earlier is None
@@ -170,7 +158,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     net = _net(params, vae, len(X), None, rows.device, seed, schedule, random_start, n_earlier)
     net.set_params(max_epochs=1)
     net.initialize()
-    net.parts_ = _parts(params, k)
+    net.parts_ = parts_of(params, k)
     if earlier is None:
         _load_start(params, net, part, seed)
     else:
@@ -251,152 +239,6 @@ def _n_components(params, rows, seed):
             f"n_features)={limit} with init='pca'; init='random' takes more."
         )
     return int(wanted)
-
-
-def _made(factory, kind, name, size):
-    """What a factory makes of a size, checked to be of the kind and the size that it has to be."""
-    # Copied, should it be the user's own: it would be trained and cast.
-    part = deepcopy(factory(size))
-    if not isinstance(part, kind):
-        raise TypeError(
-            f"{name} must be a factory that returns a skvae.{kind.__module__.split('.')[-1]}."
-            f"{kind.__name__}; it returned {type(part).__name__}."
-        )
-    found = part.n_features if kind is Likelihood else part.law().event_shape.numel()
-    if found != size:
-        raise ValueError(f"{name} was asked for {size} columns and returned a part for {found}.")
-    return part
-
-
-def _build(params, k, shape):
-    """The model of the parts that the parameters name, called with the sizes of X."""
-    (n_samples, n_features), sizes = shape, _hidden_layer_sizes(params, shape)
-    if not all(
-        type(size) is not bool and isinstance(size, Integral) and size > 0 for size in sizes
-    ):
-        raise ValueError(f"hidden_layer_sizes must hold ints of at least 1, got {sizes}.")
-    if isinstance(params.network, torch.nn.Module):
-        raise ValueError(
-            f"network is a {type(params.network).__name__} itself; pass a factory (n_in, n_out) -> "
-            "torch.nn.Module, which is called once for the encoder and once for the decoder."
-        )
-    law = LIKELIHOODS.get(params.likelihood, params.likelihood)
-    likelihood = _made(law, Likelihood, "likelihood", n_features)
-    prior = _made(PRIORS.get(params.prior, params.prior), Prior, "prior", k)
-    make_encoder = make_decoder = params.network
-    if isinstance(params.network, str):
-        network = partial(NETWORKS[params.network], activation=params.activation)
-        make_encoder = partial(network, hidden_layer_sizes=sizes)
-        make_decoder = partial(network, hidden_layer_sizes=sizes[::-1])
-    # Copied, should a factory hand out a module of the user's own: it would be trained and cast.
-    encoder = deepcopy(make_encoder(n_features, 2 * k))
-    decoder = deepcopy(make_decoder(k, likelihood.n_outputs))
-    # A small sample says little of what lies beyond two standard deviations, a large one does.
-    limit = max(2.0, 2.0 * math.log10(n_samples) - 2.0)
-    return VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit).float()
-
-
-def _hidden_layer_sizes(params, shape):
-    """Those given, or deeper networks where there are rows enough to train them, narrower ones
-    where so many rows have few columns."""
-    sizes = _given_sizes(params)
-    if sizes != "auto":
-        return sizes
-    n_samples, n_features = shape
-    many = n_samples >= _MANY_ROWS
-    return (_HIDDEN_UNITS[many and n_features < _MANY_COLUMNS],) * _HIDDEN_LAYERS[many]
-
-
-def _given_sizes(params):
-    """`hidden_layer_sizes` in one form: "auto" or a tuple."""
-    sizes = params.hidden_layer_sizes
-    if isinstance(sizes, str):
-        return sizes
-    return (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-
-
-def _parts(params, k):
-    """The parameters that decide which weights the model has."""
-    names = "likelihood", "prior", "network", "activation"
-    sizes = {"n_components": k, "hidden_layer_sizes": _given_sizes(params)}
-    return sizes | {name: getattr(params, name) for name in names}
-
-
-def _continued(params, k, earlier, *, otherwise):
-    """A copy of the earlier fit's model, to train on from there; `otherwise` is what the user can
-    do where that model is not the one that the parameters describe."""
-    for name, value in _parts(params, k).items():
-        if value != earlier.parts_[name]:
-            raise ValueError(
-                f"{name}={value!r} differs from the {earlier.parts_[name]!r} of the model that "
-                f"training would go on from; keep it, or {otherwise}."
-            )
-    return deepcopy(earlier.module_)
-
-
-def _selects(params):
-    """Whether epochs are selected on held-out rows."""
-    splits = (params.net_params or {}).get("train_split", True)
-    return bool(params.early_stopping and params.max_epochs != 0 and splits)
-
-
-def _split(params, rows, k, seed):
-    """Training and validation part of the rows; no validation part where nothing is selected."""
-    n_samples = len(rows)
-    if not _selects(params):
-        return Subset(rows, np.arange(n_samples)), None
-    split = (params.net_params or {}).get("train_split")
-    if split is not None:
-        return _user_split(split, rows, k)
-    if params.validation_fraction == "auto":
-        least, most = _VALIDATION_ROWS
-        n_valid = max(min(math.ceil(n_samples / 10), most), min(least, n_samples // 4))
-    else:
-        n_valid = min(math.ceil(params.validation_fraction * n_samples), n_samples - 1)
-    # Too few rows to judge an epoch by, or left too few for the start.
-    too_few = n_valid < _LEAST_VALIDATION_ROWS or n_samples - n_valid < k
-    if params.init == "pca" and too_few:
-        n_valid = 0
-    order = np.random.RandomState(seed).permutation(n_samples)
-    valid = Subset(rows, np.sort(order[:n_valid])) if n_valid else None
-    return Subset(rows, np.sort(order[n_valid:])), valid
-
-
-def _user_split(split, rows, k):
-    """A skorch `train_split` of the user's own on the rows."""
-    train, valid = split(rows)
-    train = _part(train, rows, "training")
-    valid = None if valid is None else _part(valid, rows, "validation")
-    if len(train) < max(k, 2):
-        raise ValueError(
-            f"train_split leaves {len(train)} rows to train on; {max(k, 2)} are needed at least."
-        )
-    return train, valid
-
-
-def _part(part, rows, name):
-    """A part of a split as a Subset of Rows, flat."""
-    if not isinstance(part, Subset):
-        if part is not rows:
-            X = getattr(part, "X", None)
-            if X is None or np.ndim(X) != 2 or np.shape(X)[1] != rows.X.shape[1]:
-                raise ValueError(
-                    f"train_split gave a {name} part of type {type(part).__name__}; it must be a "
-                    "Subset of the dataset that it was given, or a skorch Dataset of rows of "
-                    f"{rows.X.shape[1]} columns."
-                )
-            X = np.asarray(X)
-            if not np.isfinite(X).all():
-                raise ValueError(f"train_split gave a {name} part with values that are not finite.")
-            part = Rows(X, rows.transform, rows.device)
-        part = Subset(part, np.arange(len(part)))
-    indices = np.asarray(part.indices)
-    while isinstance(part.dataset, Subset):
-        part = part.dataset
-        indices = np.asarray(part.indices)[indices]
-    if not len(indices):
-        raise ValueError(f"train_split gave an empty {name} part.")
-    return Subset(part.dataset, indices)
 
 
 def _given_callbacks(params):
@@ -598,40 +440,3 @@ def _gain_of_more_rows(net, train, valid, start, seed):
     gain = net.validate(valid).mean() - loss
     vae.load_start(start)
     return max(0.0, float(gain))
-
-
-def _device(device):
-    """A torch.device, "auto" resolved to CUDA, else MPS, else the CPU.
-
-    Of several GPUs, the workers of a `GridSearchCV(n_jobs=...)` take one each, in turn.
-    """
-    there = {
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-        "cpu": 1,
-    }
-    if device == "auto":
-        kind = next(kind for kind, count in there.items() if count)
-        number = _worker_number()
-        return torch.device(kind if number is None else f"{kind}:{number % there[kind]}")
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device={device!r} is not a device: use 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or a "
-            "torch.device."
-        ) from error
-    if (wanted.index or 0) >= there.get(wanted.type, 1):
-        raise ValueError(
-            f"device={str(device)!r} is not on this machine, where torch sees "
-            f"{there[wanted.type]} {wanted.type} device(s): use device='auto'."
-        )
-    return wanted
-
-
-def _worker_number():
-    """The number of this process among the workers of its parent, None in a main process."""
-    if multiprocessing.parent_process() is None:
-        return None
-    number = multiprocessing.current_process().name.rpartition("-")[2]
-    return int(number) - 1 if number.isdecimal() else None

@@ -9,7 +9,7 @@ import torch
 from joblib import Parallel, delayed
 from sklearn.datasets import load_digits
 
-from skvae import VAETransformer, assembly, batches
+from skvae import VAETransformer, batches, devices
 
 X = load_digits().data[:300]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -28,14 +28,14 @@ def test_cpu_by_name_or_by_torch(device):
 def test_auto_takes_what_there_is(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert str(assembly._device("auto")) == "cpu"
+    assert str(devices.chosen_device("auto")) == "cpu"
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert str(assembly._device("auto")) == "mps"
+    assert str(devices.chosen_device("auto")) == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert str(assembly._device("auto")) == "cuda"
-    assert str(assembly._device("cuda:1")) == "cuda:1"
-    assert str(assembly._device(torch.device("cuda", 1))) == "cuda:1"
+    assert str(devices.chosen_device("auto")) == "cuda"
+    assert str(devices.chosen_device("cuda:1")) == "cuda:1"
+    assert str(devices.chosen_device(torch.device("cuda", 1))) == "cuda:1"
 
 
 @pytest.mark.parametrize(
@@ -46,21 +46,21 @@ def test_auto_takes_what_there_is(monkeypatch):
 def test_workers_take_the_gpus_in_turn(name, device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert assembly._device("auto") == torch.device("cuda")
+    assert devices.chosen_device("auto") == torch.device("cuda")
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: object())
     monkeypatch.setattr(multiprocessing.current_process(), "_name", name)
-    assert assembly._device("auto") == torch.device(device)
-    assert assembly._device("cuda:0") == torch.device("cuda:0")
+    assert devices.chosen_device("auto") == torch.device(device)
+    assert devices.chosen_device("cuda:0") == torch.device("cuda:0")
 
 
 def _device_in_a_worker(_):
-    return str(assembly._device("auto")), assembly._worker_number()
+    return str(devices.chosen_device("auto")), devices.worker_number()
 
 
 def test_workers_have_numbers():
     answers = Parallel(n_jobs=2)(delayed(_device_in_a_worker)(i) for i in range(4))
     assert all(number is not None and number >= 0 for _, number in answers)
-    assert assembly._worker_number() is None or multiprocessing.parent_process() is not None
+    assert devices.worker_number() is None or multiprocessing.parent_process() is not None
 
 
 def test_an_unknown_device_is_named():

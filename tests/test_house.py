@@ -11,8 +11,10 @@ FLOORS = {
     "assembly": 4,
     "coordinates": 4,
     "net": 3,
+    "parts": 3,
     "vae": 2,
     "linear_start": 2,
+    "splits": 2,
     "likelihoods": 1,
     "priors": 1,
     "networks": 1,
@@ -22,6 +24,7 @@ FLOORS = {
     "moments": 0,
     "_random": 0,
     "_input": 0,
+    "devices": 0,
 }
 PACKAGE = Path(skvae.__file__).parent
 

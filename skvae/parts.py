@@ -1,0 +1,99 @@
+"""Names into parts: likelihood, prior and networks of a model, called with the sizes of X."""
+
+import math
+from copy import deepcopy
+from functools import partial
+from numbers import Integral
+
+import torch
+
+from .likelihoods import LIKELIHOODS, Likelihood
+from .networks import NETWORKS
+from .priors import PRIORS, Prior
+from .vae import VAE
+
+_HIDDEN_LAYERS = 2, 5  # of "auto" networks: with few rows, with many,
+_HIDDEN_UNITS = 256, 128  # and their units: in general, with many rows of few columns
+_MANY_ROWS = 8000
+_MANY_COLUMNS = 64
+
+
+def build(params, k, shape):
+    """The model of the parts that the parameters name, called with the sizes of X."""
+    (n_samples, n_features), sizes = shape, _hidden_layer_sizes(params, shape)
+    if not all(
+        type(size) is not bool and isinstance(size, Integral) and size > 0 for size in sizes
+    ):
+        raise ValueError(f"hidden_layer_sizes must hold ints of at least 1, got {sizes}.")
+    if isinstance(params.network, torch.nn.Module):
+        raise ValueError(
+            f"network is a {type(params.network).__name__} itself; pass a factory (n_in, n_out) -> "
+            "torch.nn.Module, which is called once for the encoder and once for the decoder."
+        )
+    law = LIKELIHOODS.get(params.likelihood, params.likelihood)
+    likelihood = _made(law, Likelihood, "likelihood", n_features)
+    prior = _made(PRIORS.get(params.prior, params.prior), Prior, "prior", k)
+    make_encoder = make_decoder = params.network
+    if isinstance(params.network, str):
+        network = partial(NETWORKS[params.network], activation=params.activation)
+        make_encoder = partial(network, hidden_layer_sizes=sizes)
+        make_decoder = partial(network, hidden_layer_sizes=sizes[::-1])
+    # Copied, should a factory hand out a module of the user's own: it would be trained and cast.
+    encoder = deepcopy(make_encoder(n_features, 2 * k))
+    decoder = deepcopy(make_decoder(k, likelihood.n_outputs))
+    # A small sample says little of what lies beyond two standard deviations, a large one does.
+    limit = max(2.0, 2.0 * math.log10(n_samples) - 2.0)
+    return VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit).float()
+
+
+def _made(factory, kind, name, size):
+    """What a factory makes of a size, checked to be of the kind and the size that it has to be."""
+    # Copied, should it be the user's own: it would be trained and cast.
+    part = deepcopy(factory(size))
+    if not isinstance(part, kind):
+        raise TypeError(
+            f"{name} must be a factory that returns a skvae.{kind.__module__.split('.')[-1]}."
+            f"{kind.__name__}; it returned {type(part).__name__}."
+        )
+    found = part.n_features if kind is Likelihood else part.law().event_shape.numel()
+    if found != size:
+        raise ValueError(f"{name} was asked for {size} columns and returned a part for {found}.")
+    return part
+
+
+def _hidden_layer_sizes(params, shape):
+    """Those given, or deeper networks where there are rows enough to train them, narrower ones
+    where so many rows have few columns."""
+    sizes = _given_sizes(params)
+    if sizes != "auto":
+        return sizes
+    n_samples, n_features = shape
+    many = n_samples >= _MANY_ROWS
+    return (_HIDDEN_UNITS[many and n_features < _MANY_COLUMNS],) * _HIDDEN_LAYERS[many]
+
+
+def _given_sizes(params):
+    """`hidden_layer_sizes` in one form: "auto" or a tuple."""
+    sizes = params.hidden_layer_sizes
+    if isinstance(sizes, str):
+        return sizes
+    return (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+
+
+def parts_of(params, k):
+    """The parameters that decide which weights the model has."""
+    names = "likelihood", "prior", "network", "activation"
+    sizes = {"n_components": k, "hidden_layer_sizes": _given_sizes(params)}
+    return sizes | {name: getattr(params, name) for name in names}
+
+
+def continued(params, k, earlier, *, otherwise):
+    """A copy of the earlier fit's model, to train on from there; `otherwise` is what the user can
+    do where that model is not the one that the parameters describe."""
+    for name, value in parts_of(params, k).items():
+        if value != earlier.parts_[name]:
+            raise ValueError(
+                f"{name}={value!r} differs from the {earlier.parts_[name]!r} of the model that "
+                f"training would go on from; keep it, or {otherwise}."
+            )
+    return deepcopy(earlier.module_)
