@@ -33,7 +33,7 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from skvae import VAETransformer
-from skvae.objective import NegativeELBO
+from skvae.objective import NegativeBound
 
 # Rows, columns, components, hidden layers, batch size.
 CASES = {
@@ -116,7 +116,7 @@ class Contenders:
         return self.ours(compile=True, compile__mode="reduce-overhead")
 
     def loop(self, fused=True):
-        module, criterion = deepcopy(self.module), NegativeELBO()
+        module, criterion = deepcopy(self.module), NegativeBound()
         kind = {"fused": True} if fused else {}
         optimizer = torch.optim.Adam(module.parameters(), lr=2e-3, **kind)
         x, valid = self.rows[N_VALID:], self.rows[:N_VALID]
@@ -156,7 +156,7 @@ class Contenders:
         x, valid = rows[N_VALID:], rows[:N_VALID]
         net = Net(
             deepcopy(self.module),
-            criterion=NegativeELBO,
+            criterion=NegativeBound,
             optimizer=torch.optim.Adam,
             optimizer__fused=True,
             lr=2e-3,

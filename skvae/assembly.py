@@ -6,16 +6,19 @@ The functions take the estimator as `params` and read its parameters, nothing el
 import math
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 
 import numpy as np
+import torch
 from sklearn.decomposition import PCA
+from sklearn.decomposition._pca import _infer_dimension
 from skorch.callbacks import Callback, LRScheduler
 from skorch.helper import predefined_split
 from torch.utils.data import Subset
 
 from ._random import scoped_seed
-from .batches import Rows
+from .batches import Rows, working_units
 from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
 from .devices import chosen_device
 from .linear_start import best_gain, linear_start
@@ -36,6 +39,7 @@ _AFFINE_RATE = 3.0  # of lr, over the root of the columns, for an affine path at
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
+_PRIOR_ROWS = 10_000  # whose q(z|x) a prior is started from or fitted to
 _GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at
 _START_VALUES = 2**25  # of the rows, up to which the start is fitted on the rows themselves,
 _START_COLUMNS = 2000  # and beyond which not on their covariance either
@@ -73,10 +77,11 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
         The closed form on all rows, if the model is that and nothing was accepted beyond it.
     """
     rows = Rows(X, transform=params.batch_transform, device=chosen_device(params.device))
-    k = _n_components(params, rows, seed)
     if earlier is None:
+        k = _n_components(params, rows, seed)
         vae = build(params, k, X.shape)
     else:
+        k = _earlier_k(params, earlier)
         vae = continued(params, k, earlier, otherwise="set warm_start=False")
     with scoped_seed(seed):
         check_support(vae.likelihood, rows, name_column)
@@ -84,7 +89,9 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     train, valid = split_rows(params, rows, k, seed)
     random_start = params.init == "random" and earlier is None
     schedule = _schedule(params, vae.likelihood, valid, random_start)
-    net = _net(params, vae, len(train), valid, rows.device, seed, schedule, random_start)
+    at_optimum = _at_optimum(params, vae.likelihood, earlier)
+    net = _net(params, vae, len(train), valid, rows.device, seed, schedule, at_optimum)
+    net.at_optimum_ = at_optimum
     net.initialize()
     net.parts_ = parts_of(params, k)
     start = None
@@ -114,6 +121,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     if start is not None:
         # Again in double precision: exactly the closed form.
         net.module_.load_start(start)
+    _finish(net, Subset(rows, np.arange(len(rows))), seed)
     return net, start
 
 
@@ -147,15 +155,16 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
         k = _n_components(params, rows, seed)
         vae = build(params, k, X.shape)
     else:
-        given = isinstance(params.n_components, Integral)
-        k = int(params.n_components) if given else earlier.module_.n_components
+        k = _earlier_k(params, earlier)
         vae = continued(params, k, earlier, otherwise="start anew with fit").float()
     with scoped_seed(seed):
         check_support(vae.likelihood, rows, name_column)
     random_start = params.init == "random" and earlier is None
     last = [("best_epoch", BestEpoch(select=False, accept_any=random_start))]
     schedule = [*_given_callbacks(params), *last]
-    net = _net(params, vae, len(X), None, rows.device, seed, schedule, random_start, n_earlier)
+    at_optimum = _at_optimum(params, vae.likelihood, earlier)
+    net = _net(params, vae, len(X), None, rows.device, seed, schedule, at_optimum, n_earlier)
+    net.at_optimum_ = at_optimum
     net.set_params(max_epochs=1)
     net.initialize()
     net.parts_ = parts_of(params, k)
@@ -167,9 +176,27 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     net.module_.float()
     rows.set_units(vae.likelihood.centre, vae.likelihood.scale)
     net.partial_fit(part)
+    if dict(net.callbacks_)["best_epoch"].diverged_:
+        # What the optimizer remembers of such rows would spoil every later step.
+        net.optimizer_.state.clear()
+        if earlier is not None and _alike(net.optimizer_, earlier.optimizer_):
+            _recall(net.optimizer_, earlier.optimizer_)
     rows.release()
     _to_double(net)
+    _finish(net, part, seed)
     return net
+
+
+def _finish(net, part, seed):
+    """What the prior does when training is over."""
+    net.module_.prior.after_training(partial(_some_posterior, net, part, seed))
+
+
+def _earlier_k(params, earlier):
+    """The components to go on with: a number is compared with the earlier one, and what stands for
+    a number is not counted anew."""
+    given = isinstance(params.n_components, Integral)
+    return int(params.n_components) if given else earlier.module_.n_components
 
 
 def _to_double(net):
@@ -181,11 +208,20 @@ def _remember(optimizer, earlier):
     """Give an optimizer the memory of an earlier one of the same kind, and the factor that a
     schedule of the user's has brought its rates down by; the rates themselves may have changed."""
     before = earlier.state_dict()["param_groups"]
-    if type(optimizer) is not type(earlier) or len(optimizer.param_groups) != len(before):
+    if not _alike(optimizer, earlier):
         return
     for group, old in zip(optimizer.param_groups, before, strict=True):
         group["initial_lr"] = group["lr"]
         group["lr"] *= old["lr"] / old.get("initial_lr", old["lr"])
+    _recall(optimizer, earlier)
+
+
+def _alike(optimizer, earlier):
+    same_groups = len(optimizer.param_groups) == len(earlier.param_groups)
+    return type(optimizer) is type(earlier) and same_groups
+
+
+def _recall(optimizer, earlier):
     # Copied: the earlier one is left as it is, should this call fail.
     state = deepcopy(earlier.state_dict()["state"])
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
@@ -229,8 +265,13 @@ def _n_components(params, rows, seed):
         return limit
     if not isinstance(wanted, Integral):
         X = _start_rows(Subset(rows, np.arange(len(rows))), seed)
+        # Minka's evidence depends on the number of rows, which X can stand in for.
+        solved = PCA(None if wanted == "mle" and len(X) < len(rows) else wanted, svd_solver="full")
         with np.errstate(divide="ignore", invalid="ignore"):
-            counted = PCA(wanted, svd_solver="full").fit(X).n_components_
+            solved.fit(X)
+            counted = solved.n_components_
+            if solved.n_components is None:
+                counted = _infer_dimension(solved.explained_variance_, len(rows))
         # Minka's choice can be none at all.
         return max(1, int(counted))
     if params.init == "pca" and wanted > limit:
@@ -262,7 +303,8 @@ def _schedule(params, likelihood, valid, random_start):
         kl_warmup = _RANDOM_KL_WARMUP if random_start else 0.0
     given_callbacks = _given_callbacks(params)
     callbacks = [("kl_warmup", KLWarmup(kl_warmup))]
-    if not any(isinstance(_callback(c), LRScheduler) for c in given_callbacks):
+    kinds = [c if isinstance(c, type) else type(c) for c in map(_callback, given_callbacks)]
+    if not any(issubclass(kind, LRScheduler) for kind in kinds):
         patience = params.n_iter_no_change if valid else None
         callbacks.append(("lr_schedule", WarmupStableDecay(patience=patience)))
     best_epoch = BestEpoch(
@@ -275,9 +317,17 @@ def _schedule(params, likelihood, valid, random_start):
     return [*callbacks, *given_callbacks, ("best_epoch", best_epoch)]
 
 
-def _net(params, vae, n_train, valid, device, seed, callbacks, random_start, n_earlier=0):
+def _at_optimum(params, likelihood, earlier):
+    """Whether the affine path began, in this fit or in an earlier one, at its optimum."""
+    if earlier is not None:
+        return earlier.at_optimum_
+    return likelihood.exact_start and params.init == "pca"
+
+
+def _net(params, vae, n_train, valid, device, seed, callbacks, at_optimum, n_earlier=0):
     """The skorch net, its parameters in order of precedence: ours, net_params, `__` names."""
     epochs, batch_size = _resolved_sizes(params, n_train)
+    n_draws = params.n_importance_samples_train
     defaults = {
         "lr": params.lr,
         "max_epochs": epochs,
@@ -286,9 +336,15 @@ def _net(params, vae, n_train, valid, device, seed, callbacks, random_start, n_e
         "verbose": params.verbose,
         "callbacks": callbacks,
         "criterion__beta": params.beta,
+        "criterion__free_bits": params.free_bits,
+        "criterion__importance_weighted": n_draws > 1,
+        "n_draws": n_draws,
         "gradient_clip": _GRADIENT_CLIP,
         "iterator_train__shuffle": True,
-        "n_valid_draws": int(np.clip(_VALIDATION_DRAWS // max(1, len(valid or [])), 1, 32)),
+        # Of the importance-weighted bound no fewer than in training: a looser one is another.
+        "n_valid_draws": max(
+            n_draws, int(np.clip(_VALIDATION_DRAWS // max(1, len(valid or [])), 1, 32))
+        ),
         "valid_seed": seed,
     }
     given = _given_skorch_params(params)
@@ -299,11 +355,7 @@ def _net(params, vae, n_train, valid, device, seed, callbacks, random_start, n_e
             "optimizer__weight_decay": min(
                 _WEIGHT_DECAY[0] / (n_earlier + n_train), _WEIGHT_DECAY[1]
             ),
-            "optimizer__param_groups": _param_groups(
-                params.lr,
-                vae.likelihood.n_features,
-                at_optimum=vae.likelihood.exact_start and not random_start,
-            ),
+            "optimizer__param_groups": _param_groups(params.lr, vae, at_optimum),
         }
     split = predefined_split(valid) if valid is not None else None
     _check_callback_names(given, callbacks)
@@ -338,11 +390,14 @@ def _callback(given):
     return given[1] if isinstance(given, tuple) else given
 
 
-def _param_groups(lr, n_features, at_optimum):
-    """No weight decay on the affine path, the gates and the noise, and a rate for the first."""
+def _param_groups(lr, vae, at_optimum):
+    """No weight decay on the affine path, the gates, the noise and a prior whose simplest law is
+    not that of zeros; and a rate for the first."""
     # A step of AdamW moves every weight as far, so a latent by a sum over the columns.
-    affine_rate = _AFFINE_RATE / math.sqrt(n_features) if at_optimum else 1.0
+    affine_rate = _AFFINE_RATE / math.sqrt(vae.likelihood.n_features) if at_optimum else 1.0
+    priors = [] if vae.prior.decayed else [("prior.*", {"weight_decay": 0.0})]
     return [
+        *priors,
         ("affine_*", {"weight_decay": 0.0, "lr": lr * min(1.0, affine_rate)}),
         ("likelihood.*", {"weight_decay": 0.0}),
         ("*.gate", {"weight_decay": 0.0}),
@@ -352,9 +407,11 @@ def _param_groups(lr, n_features, at_optimum):
 def _given_skorch_params(params):
     """The user's own parameters of the skorch net; `__` names win over `net_params`."""
     net_params = params.net_params or {}
-    own = set(type(params)._get_param_names()) | {"criterion__beta"}
+    criterion = {"criterion__beta", "criterion__free_bits", "criterion__importance_weighted"}
+    own = set(type(params)._get_param_names()) | criterion
     for name in net_params:
-        if name in own | _OURS or name.startswith(("module__", "train_split__")):
+        ours = name in own | _OURS or name.startswith(("module__", "train_split__"))
+        if ours or name.startswith("callbacks__best_epoch"):
             raise ValueError(
                 f"net_params has {name!r}, which VAETransformer sets itself: use its own "
                 "parameters (lr, max_epochs, batch_size, device, callbacks, verbose, beta; "
@@ -362,8 +419,11 @@ def _given_skorch_params(params):
             )
     searched = getattr(params, "_skorch_params", {})
     for name in searched:
-        if name in ("criterion__beta", "callbacks__best_epoch"):
-            raise ValueError(f"{name!r} is set by VAETransformer itself: use beta, early_stopping.")
+        if name in criterion | {"callbacks__best_epoch"}:
+            raise ValueError(
+                f"{name!r} is set by VAETransformer itself: use beta, free_bits, "
+                "n_importance_samples_train, early_stopping."
+            )
         if not name.startswith(SKORCH_PREFIXES):
             raise TypeError(
                 f"VAETransformer got an unexpected parameter {name!r}; beside its own it takes "
@@ -390,10 +450,11 @@ def _load_start(params, net, part, seed):
     vae = net.module_
     X = _start_rows(part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
     vae.likelihood.set_units(X)
-    if params.init == "random":
-        return None
-    start = _linear_start(vae, X, len(part), seed)
-    if not vae.likelihood.exact_start:
+    start = None if params.init == "random" else _linear_start(vae, X, len(part), seed)
+    if start is not None:
+        vae.load_start(start)
+    vae.prior.load_start(partial(_some_posterior, net, part, seed))
+    if start is not None and not vae.likelihood.exact_start:
         few = Subset(part.dataset, np.asarray(part.indices)[:_GAIN_ROWS])
         some = Rows(_start_rows(few, seed), device=net.device)
         some.set_units(vae.likelihood.centre, vae.likelihood.scale)
@@ -403,8 +464,21 @@ def _load_start(params, net, part, seed):
             return -net.validate(some).mean()
 
         start = replace(start, gain=best_gain(objective))
-    vae.load_start(start)
+        vae.load_start(start)
     return start
+
+
+def _some_posterior(net, part, seed):
+    """Some rows of a part in working units, and q(z|x) of these."""
+    rows, vae = part.dataset, net.module_
+    at_most = max(1, min(_PRIOR_ROWS, _START_VALUES // rows.X.shape[1]))
+    indices = np.asarray(part.indices)[some_rows(len(part), at_most)]
+    with scoped_seed(seed):
+        X = np.vstack(list(rows.chunks(indices)))
+    like = next(vae.parameters())
+    x = working_units(X, vae.likelihood.centre, vae.likelihood.scale).to(like)
+    with torch.no_grad():
+        return x, vae.eval().posterior(x)
 
 
 def _linear_start(vae, X, n_samples, seed):

@@ -166,6 +166,7 @@ class BestEpoch(Callback):
     def on_train_begin(self, net, X=None, **_):
         self.start_state_ = self.best_state_ = self._copy(net)
         self.start_rows_ = self.best_rows_ = None
+        self.refused_ = 0
         self.best_epoch_, self.accepted_, self.diverged_ = 0, False, False
 
     @staticmethod
@@ -195,6 +196,7 @@ class BestEpoch(Callback):
             better = net.valid_rows_.mean() < self.best_rows_.mean()
             if better and self.reconstruct:
                 better = net.reconstruction_error(dataset_valid) <= self.start_error_
+                self.refused_ += not better
             self.best_rows_ = net.valid_rows_ if better else self.best_rows_
         if better:
             self.best_state_, self.best_epoch_ = self._copy(net), len(net.history)
@@ -206,6 +208,12 @@ class BestEpoch(Callback):
         return gain.mean(), error
 
     def _verdict(self):
+        if not self.accepted_ and self.refused_:
+            return (
+                "Kept the start: no epoch gained more than one standard error on held-out rows and "
+                f"reconstructed them no worse ({self.refused_} likelier ones reconstructed them "
+                "worse)."
+            )
         if not self.accepted_:
             return "Kept the start: no epoch gained more than one standard error on held-out rows."
         if self.start_rows_ is None or not self.select:

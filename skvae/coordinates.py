@@ -9,22 +9,28 @@ from torch.autograd.functional import jvp
 from .moments import Moments, some_rows
 from .vae import INACTIVE_NATS, LEAST_RELIABILITY, SHRINKAGE_EXPONENTS
 
-# Rows over which the Jacobian of the decoder is averaged.
+# Rows over which the Jacobian of the decoder is averaged;
 _JACOBIAN_ROWS = 512
+# in a stream, which is measured after every chunk, fewer.
+_STREAM_JACOBIAN_ROWS = 64
 
 
 @dataclass(frozen=True)
 class Coordinates:
     """The map between posterior means mu and public columns T, for k latents.
 
-    T_j = mu_i * scale_i and z_i = (T_j / scale_i) / shrinkage_i with i = order_j. The shrinkage
-    of the posterior mean is undone by dividing by r_i^a, where r_i = 1 - mean posterior variance.
+    T_j = (mu_i - centre_i) scale_i and z_i = centre_i + (T_j / scale_i) / shrinkage_i with
+    i = order_j. The shrinkage of the posterior mean is undone by dividing by r_i^a, where r_i is 1
+    less the part of the latent's variance that is the posterior's own: of 1, with p(z) = N(0, I),
+    and else of the variance that the latent has over the rows.
     In a linear model a = 1; where the decoder bends, the mean of x over the posterior is not x at
     the posterior's mean, and a is the one in `SHRINKAGE_EXPONENTS` that reconstructs the training
     rows best. An inactive latent is left alone.
 
     Attributes
     ----------
+    centre : ndarray of shape (k,)
+        By latent: 0 with p(z) = N(0, I), else the mean over the rows.
     scale, shrinkage : ndarray of shape (k,)
         By latent. The sign of `scale` fixes the sign of the column.
     order : ndarray of shape (k,)
@@ -38,6 +44,7 @@ class Coordinates:
         By column of T: variance of the data, in squared units of X, along what the latent moves.
     """
 
+    centre: np.ndarray
     scale: np.ndarray
     shrinkage: np.ndarray
     order: np.ndarray
@@ -47,13 +54,13 @@ class Coordinates:
 
     def to_public(self, mu):
         """Public columns (n, k) from posterior means (n, k)."""
-        return (mu * self.scale)[:, self.order]
+        return ((mu - self.centre) * self.scale)[:, self.order]
 
     def to_latent(self, T):
         """Latent vectors (n, k) that the public columns T (n, k) stand for."""
         z = np.empty_like(T)
         z[:, self.order] = T / (self.scale * self.shrinkage)[self.order]
-        return z
+        return self.centre + z
 
 
 class PosteriorMoments:
@@ -63,18 +70,24 @@ class PosteriorMoments:
     ----------
     means, variances : Moments
         Of the posterior means and of the posterior variances.
-    kl : Moments
-        Of KL(q(z_i|x) || N(0, 1)) in nats.
+    log_variances : Moments
+        Of the logarithms of the posterior variances.
     """
 
     def __init__(self):
-        self.means, self.variances, self.kl = Moments(), Moments(), Moments()
+        self.means, self.variances, self.log_variances = Moments(), Moments(), Moments()
 
     def add(self, mean, variance):
         """Take in the posteriors of some rows: means and variances, each (n, k)."""
         self.means.add(mean)
         self.variances.add(variance)
-        self.kl.add(0.5 * (mean**2 + variance - 1 - np.log(variance)))
+        self.log_variances.add(np.log(variance))
+
+    def kl(self, centre, total):
+        """Mean over the rows of KL(q(z_i|x) || N(centre_i, total_i)) in nats, shape (k,)."""
+        squares = self.means.products / self.means.count + (self.means.mean - centre) ** 2
+        ratio = (squares + self.variances.mean) / total
+        return 0.5 * (ratio - 1 - self.log_variances.mean + np.log(total))
 
 
 def measure_coordinates(net, columns, posterior, X, mean, *, closed_form, whiten, keep=None):
@@ -102,9 +115,14 @@ def measure_coordinates(net, columns, posterior, X, mean, *, closed_form, whiten
     keep : Coordinates, optional
         Earlier coordinates whose order and signs stay.
     """
-    reliability = 1 - posterior.variances.mean
+    spread = posterior.means.variance()
+    centre, latent_variance = np.zeros_like(spread), np.ones_like(spread)
+    if not (closed_form or net.module_.prior.standard):
+        centre, latent_variance = posterior.means.mean, spread + posterior.variances.mean
+    reliability = 1 - posterior.variances.mean / latent_variance
     switched_off = reliability < 1e-9
-    inactive = switched_off if closed_form else posterior.kl.mean < INACTIVE_NATS
+    carried = posterior.kl(centre, latent_variance)
+    inactive = switched_off if closed_form else carried < INACTIVE_NATS
     # A posterior as wide as the prior, or wider, has no shrinkage that could be undone.
     least = 1e-9 if closed_form else LEAST_RELIABILITY
     reliability = np.where(inactive | (reliability < least), 1.0, reliability)
@@ -113,16 +131,16 @@ def measure_coordinates(net, columns, posterior, X, mean, *, closed_form, whiten
     if not closed_form:
         reconstructed = -np.inf
         for exponent in SHRINKAGE_EXPONENTS:
-            by_these = total * _explained_part(net, X, mean / reliability**exponent)
+            z = centre + (mean - centre) / reliability**exponent
+            by_these = total * _explained_part(net, X, z)
             if by_these > reconstructed:
                 shrinkage, reconstructed = reliability**exponent, by_these
 
     # The origin is the last row.
-    rows = some_rows(len(mean), _JACOBIAN_ROWS)
-    points = np.vstack([mean[rows] / shrinkage, np.zeros_like(mean[:1])])
+    rows = some_rows(len(mean), _JACOBIAN_ROWS if keep is None else _STREAM_JACOBIAN_ROWS)
+    points = np.vstack([centre + (mean[rows] - centre) / shrinkage, centre[None]])
     lengths, at_origin = _derivatives(net, points)
 
-    spread = posterior.means.variance()
     explained = spread / shrinkage**2 * lengths
     if not closed_form and explained.any():
         # Reconstructions that are worse than the mean explain nothing, and cannot be shared out:
@@ -144,6 +162,7 @@ def measure_coordinates(net, columns, posterior, X, mean, *, closed_form, whiten
     else:
         order, sign = keep.order, np.sign(keep.scale)
     return Coordinates(
+        centre=centre,
         scale=scale * sign,
         shrinkage=shrinkage,
         order=order,

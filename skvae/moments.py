@@ -79,6 +79,8 @@ class Moments:
         values, vectors = np.linalg.eigh(self.products / np.outer(unit, unit))
         root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * unit
         n_made = 2 * n_columns * copies
+        # The eigenvectors are exact to rounding alone, and a column is constant exactly.
+        root[:, deviations == 0] = 0.0
         root *= np.sqrt((n_made - ddof) / (2 * copies * (self.count - ddof)))
         return self.mean + np.tile(np.vstack([root, -root]), (copies, 1))
 

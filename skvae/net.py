@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ._random import scoped_seed
 from .batches import Batches
 from .callbacks import EpochLog, StopTraining
-from .objective import NegativeELBO
+from .objective import NegativeBound
 
 # Elements of the widest layer's output in an inference batch, which should stay in a CPU's cache,
 # and keep a GPU busy.
@@ -53,7 +53,7 @@ class VAENet(NeuralNet):
         self,
         module,
         *args,
-        criterion=NegativeELBO,
+        criterion=NegativeBound,
         optimizer=torch.optim.AdamW,
         iterator_train=Batches,
         iterator_valid=Batches,
@@ -104,8 +104,10 @@ class VAENet(NeuralNet):
         return self.criterion_(y_pred, X)
 
     def infer(self, x, **fit_params):
-        draws = self.n_draws if self.module_.training else self.n_valid_draws
-        return super().infer(x, n_draws=draws, **fit_params)
+        if not self.module_.training:
+            return super().infer(x, n_draws=self.n_valid_draws, **fit_params)
+        doubly = self.criterion_.importance_weighted and self.criterion_.beta_now == 1
+        return super().infer(x, n_draws=self.n_draws, doubly_reparameterized=doubly, **fit_params)
 
     def _set_training(self, training=True):
         # Walking the modules to set what is set already would cost as much as a small step.
@@ -206,7 +208,7 @@ class VAENet(NeuralNet):
         some = Subset(dataset, range(min(len(dataset), _RECONSTRUCTED_ROWS)))
         with scoped_seed(self.valid_seed), torch.inference_mode():
             x = torch.cat([batch["x"] for batch, _ in self.get_iterator(some, training=False)])
-            errors = self.module_.reconstruction_errors(x).mean(1).cpu().double().numpy()
+            errors = self.module_.reconstruction_errors(x).cpu().double().numpy()
         return float((errors * self.module_.likelihood.scale**2).mean(axis=1).min())
 
     def notify(self, method_name, **cb_kwargs):

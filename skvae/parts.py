@@ -33,6 +33,18 @@ def build(params, k, shape):
     law = LIKELIHOODS.get(params.likelihood, params.likelihood)
     likelihood = _made(law, Likelihood, "likelihood", n_features)
     prior = _made(PRIORS.get(params.prior, params.prior), Prior, "prior", k)
+    if params.free_bits and not prior.closed_form:
+        raise ValueError(
+            f"free_bits={params.free_bits:g} are nats of each latent's own KL, which the joint "
+            f"prior={params.prior!r} does not have: use prior='normal' or 'fitted', or "
+            "free_bits=0."
+        )
+    if params.free_bits and params.n_importance_samples_train > 1:
+        raise ValueError(
+            f"free_bits={params.free_bits:g} are a change to the ELBO; with "
+            f"n_importance_samples_train={params.n_importance_samples_train} training maximizes "
+            "another bound, in which no KL stands: leave one of them at its default."
+        )
     make_encoder = make_decoder = params.network
     if isinstance(params.network, str):
         network = partial(NETWORKS[params.network], activation=params.activation)
@@ -55,7 +67,11 @@ def _made(factory, kind, name, size):
             f"{name} must be a factory that returns a skvae.{kind.__module__.split('.')[-1]}."
             f"{kind.__name__}; it returned {type(part).__name__}."
         )
-    found = part.n_features if kind is Likelihood else part.law().event_shape.numel()
+    if kind is Likelihood:
+        found = part.n_features
+    else:
+        # A law that needs the encoder cannot be had yet.
+        found = size if part.reads_encoder else part.law().event_shape.numel()
     if found != size:
         raise ValueError(f"{name} was asked for {size} columns and returned a part for {found}.")
     return part
@@ -96,4 +112,6 @@ def continued(params, k, earlier, *, otherwise):
                 f"{name}={value!r} differs from the {earlier.parts_[name]!r} of the model that "
                 f"training would go on from; keep it, or {otherwise}."
             )
-    return deepcopy(earlier.module_)
+    model = deepcopy(earlier.module_)
+    model.prior.before_training()
+    return model

@@ -1,8 +1,30 @@
-"""Priors p(z): each a module that returns a distribution over latent vectors."""
+"""Priors p(z): each a module that returns a distribution over latent vectors.
 
+A prior other than the standard normal is trained jointly with the networks, or, as `FittedMixture`,
+fitted to what the encoder has learned when training is over.
+"""
+
+import math
+
+import numpy as np
 import torch
+from sklearn.mixture import GaussianMixture
 from torch import nn
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
+
+# Numbers of components that a fitted mixture is chosen from, by the Bayesian criterion.
+_FITTED_SIZES = 1, 2, 5, 10, 20, 40
+# Latent vectors that a mixture is fitted to, at least for each of its components and at most.
+_LEAST_DRAWS, _MOST_DRAWS = 20, 20_000
+# The standard normal's share of a VampPrior at its start.
+_NORMAL_SHARE = 0.9
 
 
 class Prior(nn.Module):
@@ -11,9 +33,24 @@ class Prior(nn.Module):
     A prior implements `law()`, a distribution with `event_shape == (n_components,)`. Where
     KL(q(z|x) || p(z)) is a sum over latents in closed form, it sets `closed_form = True` and
     implements `kl` too; otherwise the objective estimates the divergence from the draws.
+
+    Attributes
+    ----------
+    closed_form : bool
+        Whether `kl` is implemented.
+    standard : bool
+        Whether p(z) is N(0, I). The units of `transform` rest on that: for any other prior they
+        are measured.
+    reads_encoder : bool
+        Whether `law` is given the encoder: a function from rows in working units to q(z|x).
+    decayed : bool
+        Whether weight decay, towards zero, brings the prior's parameters to a simpler law.
     """
 
     closed_form = False
+    standard = False
+    reads_encoder = False
+    decayed = False
 
     def law(self):
         """The distribution p(z)."""
@@ -22,6 +59,25 @@ class Prior(nn.Module):
     def kl(self, posterior):
         """KL(q(z|x) || p(z)) of each row and latent in nats, shape (n, n_components)."""
         raise NotImplementedError
+
+    def set_columns(self, n_features):
+        """Called once, by the model, with the number of columns of X; nothing here."""
+
+    def load_start(self, some_posterior):
+        """Set the parameters for the model at its start; nothing here.
+
+        Parameters
+        ----------
+        some_posterior : callable
+            Gives some training rows in working units, a tensor (n, n_features), and their q(z|x),
+            a Normal of batch shape (n, n_components).
+        """
+
+    def before_training(self):
+        """Called before each fit that trains; nothing here."""
+
+    def after_training(self, some_posterior):
+        """Called at the end of each fit, as `load_start` is at its beginning; nothing here."""
 
 
 class StandardNormal(Prior):
@@ -35,6 +91,7 @@ class StandardNormal(Prior):
     """
 
     closed_form = True
+    standard = True
 
     def __init__(self, n_components):
         super().__init__()
@@ -48,4 +105,205 @@ class StandardNormal(Prior):
         return kl_divergence(posterior, Normal(self.loc, self.scale, validate_args=False))
 
 
-PRIORS = {"normal": StandardNormal}
+class Mixture(Prior):
+    """p(z) = sum_m w_m N(mu_m, diag s_m^2): a mixture of Gaussians, all of it learned.
+
+    It starts as scikit-learn's GaussianMixture of latent vectors drawn from the start's q(z|x).
+
+    Parameters
+    ----------
+    n_components : int
+        Latent entries.
+    n_mixture_components : int, default=20
+
+    References
+    ----------
+    N. Dilokthanakul et al., "Deep Unsupervised Clustering with Gaussian Mixture Variational
+    Autoencoders", 2016 (mixtures as priors).
+    """
+
+    def __init__(self, n_components, *, n_mixture_components=20):
+        super().__init__()
+        size = n_mixture_components, n_components
+        self.logits = nn.Parameter(torch.zeros(n_mixture_components))
+        self.loc = nn.Parameter(torch.randn(size))
+        self.log_scale = nn.Parameter(torch.zeros(size))
+
+    def law(self):
+        components = Normal(self.loc, self.log_scale.exp(), validate_args=False)
+        return MixtureSameFamily(
+            Categorical(logits=self.logits, validate_args=False),
+            Independent(components, 1),
+            validate_args=False,
+        )
+
+    @torch.no_grad()
+    def load_start(self, some_posterior):
+        z = _draws(some_posterior()[1], len(self.logits))
+        mixture = GaussianMixture(len(self.logits), covariance_type="diag", random_state=0).fit(z)
+        self.logits.copy_(torch.as_tensor(np.log(mixture.weights_)))
+        self.loc.copy_(torch.as_tensor(mixture.means_))
+        self.log_scale.copy_(torch.as_tensor(0.5 * np.log(mixture.covariances_)))
+
+
+class VampPrior(Prior):
+    """p(z) = w_0 N(0, I) + sum_m w_m q(z|u_m): the encoder's own view of learned pseudo-inputs u_m.
+
+    The pseudo-inputs start as training rows. The standard normal beside them, which the original
+    has not, holds most of the weight at the start: q(z|u) is so narrow there that a few of them
+    leave nearly all of the latent space without any probability.
+
+    Parameters
+    ----------
+    n_components : int
+    n_pseudo_inputs : int, default=100
+
+    References
+    ----------
+    J. Tomczak, M. Welling, "VAE with a VampPrior", AISTATS 2018, equation 9.
+    """
+
+    reads_encoder = True
+
+    def __init__(self, n_components, *, n_pseudo_inputs=100):
+        super().__init__()
+        self.register_buffer("loc", torch.zeros(1, n_components))
+        self.register_buffer("scale", torch.ones(1, n_components))
+        shares = torch.full((1 + n_pseudo_inputs,), (1 - _NORMAL_SHARE) / n_pseudo_inputs)
+        shares[0] = _NORMAL_SHARE
+        self.logits = nn.Parameter(shares.log())
+        self.n_pseudo_inputs = n_pseudo_inputs
+
+    def set_columns(self, n_features):
+        self.pseudo_inputs = nn.Parameter(torch.zeros(self.n_pseudo_inputs, n_features))
+
+    @torch.no_grad()
+    def load_start(self, some_posterior):
+        x, _ = some_posterior()
+        # Spread over the rows; some are taken twice where there are fewer.
+        chosen = torch.linspace(0, len(x) - 1, self.n_pseudo_inputs).round().long()
+        self.pseudo_inputs.copy_(x[chosen])
+
+    def law(self, encoder):
+        q = encoder(self.pseudo_inputs)
+        components = Normal(
+            torch.cat([self.loc, q.loc]), torch.cat([self.scale, q.scale]), validate_args=False
+        )
+        return MixtureSameFamily(
+            Categorical(logits=self.logits, validate_args=False),
+            Independent(components, 1),
+            validate_args=False,
+        )
+
+
+class Flow(Prior):
+    """p(z) by a neural spline flow, from the zuko package; it starts as N(0, I).
+
+    Parameters
+    ----------
+    n_components : int
+    transforms : int, default=3
+        Autoregressive layers of the flow.
+    hidden_features : sequence of int, default=(64, 64)
+        Hidden units of the network of each.
+
+    Raises
+    ------
+    ImportError
+        If zuko is not installed.
+
+    References
+    ----------
+    C. Durkan, A. Bekasov, I. Murray, G. Papamakarios, "Neural Spline Flows", NeurIPS 2019;
+    X. Chen et al., "Variational Lossy Autoencoder", ICLR 2017 (flows as priors).
+    """
+
+    decayed = True
+
+    def __init__(self, n_components, *, transforms=3, hidden_features=(64, 64)):
+        super().__init__()
+        try:
+            from zuko.flows import NSF
+        except ImportError as error:
+            raise ImportError(
+                "prior='flow' needs the package zuko, which is not installed: pip install zuko."
+            ) from error
+        self.flow = NSF(n_components, transforms=transforms, hidden_features=hidden_features)
+        # A spline whose parameters are all zero is the identity.
+        for transform in self.flow.transform.transforms:
+            last = transform.hyper[-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def law(self):
+        return self.flow()
+
+
+class FittedMixture(StandardNormal):
+    """p(z) = N(0, I) in training, and after it a mixture of Gaussians fitted to the encoder.
+
+    The mixture is scikit-learn's GaussianMixture of latent vectors drawn from q(z|x) of the
+    training rows, one a row (their aggregated posterior), with as many components of full
+    covariance as the Bayesian information criterion asks for, at most 40.
+
+    References
+    ----------
+    P. Ghosh et al., "From Variational to Deterministic Autoencoders", ICLR 2020, section 4
+    (density estimation after training).
+    """
+
+    def __init__(self, n_components):
+        super().__init__(n_components)
+        self.before_training()
+
+    def before_training(self):
+        self.mixture = None
+
+    @property
+    def closed_form(self):
+        return self.mixture is None
+
+    @property
+    def standard(self):
+        return self.mixture is None
+
+    def law(self):
+        if self.mixture is None:
+            return super().law()
+        weights, loc, root = (part.to(self.loc) for part in self.mixture)
+        return MixtureSameFamily(
+            Categorical(probs=weights, validate_args=False),
+            MultivariateNormal(loc, scale_tril=root, validate_args=False),
+            validate_args=False,
+        )
+
+    @torch.no_grad()
+    def after_training(self, some_posterior):
+        z = _draws(some_posterior()[1])
+        sizes = [size for size in _FITTED_SIZES if size * _LEAST_DRAWS <= len(z)]
+        fits = [GaussianMixture(size, random_state=0).fit(z) for size in sizes or [1]]
+        best = min(fits, key=lambda fit: fit.bic(z))
+        root = np.linalg.cholesky(best.covariances_)
+        self.mixture = [torch.as_tensor(part) for part in (best.weights_, best.means_, root)]
+
+    def get_extra_state(self):
+        return self.mixture
+
+    def set_extra_state(self, state):
+        self.mixture = state
+
+
+def _draws(posterior, n_mixture_components=1):
+    """Latent vectors drawn from q(z|x), float64 on the CPU: one a row, or more for a mixture of
+    many components."""
+    each = math.ceil(_LEAST_DRAWS * n_mixture_components / len(posterior.loc))
+    return posterior.sample((each,)).flatten(0, 1).double().cpu().numpy()[:_MOST_DRAWS]
+
+
+PRIORS = {
+    "normal": StandardNormal,
+    "mixture": Mixture,
+    "vamp": VampPrior,
+    "flow": Flow,
+    "fitted": FittedMixture,
+}

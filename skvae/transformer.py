@@ -3,6 +3,7 @@
 import warnings
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
 from sklearn.utils._param_validation import (
     Interval,
     RealNotInt,
@@ -24,24 +26,24 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._input import FLOATS, checked_rows, column_namer, float_dtype
-from ._random import draw_seed, row_normals, scoped_seed
+from ._random import draw_seed, scoped_seed
 from .assembly import SKORCH_PREFIXES, check_support, streamed_net, trained_net
 from .batches import Rows, working_units
 from .coordinates import PosteriorMoments, measure_coordinates
 from .likelihoods import LIKELIHOODS
 from .moments import Moments, RowSample, some_rows
 from .networks import ACTIVATIONS, NETWORKS
-from .objective import importance_bound
 from .priors import PRIORS
+from .scores import elbo_terms, importance_scores
 
 _COVARIANCE_DRAWS = 4096
-# Draws of the importance-weighted score that are in memory together.
-_DRAWS_AT_ONCE = 1000
 # Rows whose reconstructions are looked at, and over which the noise variance is averaged;
 _MEASURED_ROWS = 10_000
 _NOISE_ROWS = 512
 # of a stream, which is measured after every chunk, fewer, which are kept.
 _STREAM_ROWS = 2000
+# After a `fit`, as few as these change no units yet.
+_LEAST_STREAM_ROWS = 500
 # Values of such rows, at most.
 _MEASURED_VALUES = 2**24
 
@@ -65,8 +67,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             callable, default="gaussian"
         The law p(x|z): one noise variance (pPCA's), one a column (FactorAnalysis's), one a column
         given by the decoder, or binary columns. Or a factory `n_features -> Likelihood`.
-    prior : {"normal"} or callable, default="normal"
-        The law p(z), or a factory `n_components -> Prior`.
+    prior : {"normal", "mixture", "vamp", "flow", "fitted"} or callable, default="normal"
+        The law p(z): N(0, I); a mixture of Gaussians, a VampPrior or a neural spline flow (of the
+        package zuko), learned jointly; or a mixture of Gaussians fitted to the encoder when
+        training, with N(0, I), is over. Or a factory `n_components -> Prior`, with which options
+        are set: `functools.partial(skvae.priors.Mixture, n_mixture_components=50)`. The promise
+        to start as PCA exactly is for "normal".
     network : {"mlp", "linear"} or callable, default="mlp"
         What the encoder and the decoder add to their affine paths, or a factory
         `(n_in, n_out) -> torch.nn.Module`, called once for each. "linear" adds nothing.
@@ -85,6 +91,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Changed after a fit it waits for the next one.
     beta : float, default=1.0
         Weight of the KL term in the training objective.
+    free_bits : float, default=0.0
+        Nats of each latent's KL term, averaged over a batch, that cost nothing: latents are not
+        switched off to save less than that. Not with a joint prior ("mixture", "vamp", "flow").
+    n_importance_samples_train : int, default=1
+        Draws a row in training. With more than one, training maximizes the importance-weighted
+        bound of so many draws (an IWAE), with doubly reparameterized gradients, instead of the
+        ELBO; an epoch takes that many times as long in the decoder.
     kl_warmup : "auto" or float in [0, 1), default="auto"
         Fraction of training over which the KL term's weight rises to `beta`. "auto" is 0 with
         `init="pca"`, which a warm-up would only lead away from its optimum, and 0.1 with random
@@ -178,6 +191,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
     J. Lucas, G. Tucker, R. Grosse, M. Norouzi, "Don't Blame the ELBO! A Linear VAE Perspective on
     Posterior Collapse", NeurIPS 2019.
+    Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016.
 
     Examples
     --------
@@ -211,6 +225,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         "init": [StrOptions({"pca", "random"})],
         "whiten": ["boolean"],
         "beta": [Interval(Real, 0, None, closed="left")],
+        "free_bits": [Interval(Real, 0, None, closed="left")],
+        "n_importance_samples_train": [Interval(Integral, 1, None, closed="left")],
         "kl_warmup": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
@@ -240,6 +256,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         init="pca",
         whiten=False,
         beta=1.0,
+        free_bits=0.0,
+        n_importance_samples_train=1,
         kl_warmup="auto",
         lr=2e-3,
         max_epochs="auto",
@@ -266,6 +284,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.init = init
         self.whiten = whiten
         self.beta = beta
+        self.free_bits = free_bits
+        self.n_importance_samples_train = n_importance_samples_train
         self.kl_warmup = kl_warmup
         self.lr = lr
         self.max_epochs = max_epochs
@@ -346,7 +366,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         The fitted attributes and the units of `transform` are measured anew, on all rows so far
         (mean and variances) and on a random part of them that is kept for this; the order and the
-        signs of the columns stay.
+        signs of the columns stay. After a `fit`, whose rows are not kept, they stay as they are
+        until there are 500 new rows.
 
         Parameters
         ----------
@@ -386,13 +407,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     n_earlier=columns.count,
                 )
                 self._measured(net, X, fit_seed, columns, some)
+                self._stream = columns, some
+                self.history_ = net.history
+                if len(some.rows) < min(columns.count, _LEAST_STREAM_ROWS):
+                    # After a `fit`, whose rows are not kept: too few to measure anything on.
+                    self.n_samples_ = columns.count
+                    return self
                 posterior = PosteriorMoments()
                 posterior.add(*self._posterior(some.rows))
                 kept = self.coordinates_ if fitted else None
                 self._set_fitted(
                     net, self._seed if fitted else seed, columns, posterior, some, False, kept
                 )
-                self._stream = columns, some
         return self
 
     @contextmanager
@@ -524,13 +550,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"X has {T.shape[1]} columns, but inverse_transform expects the "
                 f"{self.n_components_} that transform returns."
             )
-        likelihood = self.net_.module_.likelihood
-        z = self.coordinates_.to_latent(T.astype(np.float64))
-        mean = self.net_.apply("decode", z, dtype=_torch_dtype(T))
-        return (mean * likelihood.scale + likelihood.centre).astype(T.dtype, copy=False)
+        mean = self._decoded(self.coordinates_.to_latent(T.astype(np.float64)), T)
+        return mean.astype(T.dtype, copy=False)
 
-    def sample(self, n_samples=1, random_state=None):
-        """Rows drawn from the model: z from p(z), then x from p(x|z), noise included.
+    def _decoded(self, z, like):
+        """The mean of p(x|z) in the units of X, for latents in the precision of `like`."""
+        likelihood = self.net_.module_.likelihood
+        mean = self.net_.apply("decode", z, dtype=_torch_dtype(like))
+        return mean * likelihood.scale + likelihood.centre
+
+    def sample(self, n_samples=1, random_state=None, *, noise=True):
+        """Rows drawn from the model: z from p(z), then x from p(x|z).
 
         Parameters
         ----------
@@ -538,19 +568,80 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         random_state : int, RandomState instance or None, default=None
             None takes the estimator's own `random_state`; where that is None too, each call draws
             anew.
+        noise : bool, default=True
+            False gives the mean of p(x|z) instead of a draw from it: smooth images, but no rows of
+            the model.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an int of at least 1, got {n_samples!r}.")
+        _check_count("n_samples", n_samples)
         likelihood = self.net_.module_.likelihood
-        with scoped_seed(draw_seed(self.random_state if random_state is None else random_state)):
+        with scoped_seed(self._draw_seed(random_state)):
             rows = np.empty((n_samples, 0))
-            draws = self.net_.apply(_sample, rows)
+            draws = self.net_.apply(partial(_sample, noise=noise), rows)
         return draws.astype(np.float64) * likelihood.scale + likelihood.centre
+
+    def _draw_seed(self, random_state):
+        return draw_seed(self.random_state if random_state is None else random_state)
+
+    def sample_posterior(self, X, n_draws=1, random_state=None, *, decode=False):
+        """Latent vectors drawn from q(z|x) of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n_draws : int, default=1
+        random_state : int, RandomState instance or None, default=None
+            As in `sample`.
+        decode : bool, default=False
+            Whether to return the mean of p(x|z) at each draw, in the units of X, instead of the
+            draw. (`inverse_transform` is for the columns of `transform`: it undoes the shrinkage of
+            a posterior mean, which a draw does not have.)
+
+        Returns
+        -------
+        draws : ndarray of shape (n_samples, n_draws, n_components)
+            In the units of `transform(X)`, which is their mean; or, with `decode`, of shape
+            (n_samples, n_draws, n_features).
+        """
+        X = self._checked(X)
+        _check_count("n_draws", n_draws)
+        mean, variance = (part.astype(np.float64)[:, None] for part in self._posterior(X))
+        random = np.random.RandomState(self._draw_seed(random_state))
+        z = mean + np.sqrt(variance) * random.normal(size=(len(X), n_draws, mean.shape[2]))
+        flat = z.reshape(-1, self.n_components_)
+        rows = self._decoded(flat, X) if decode else self.coordinates_.to_public(flat)
+        return rows.reshape(len(X), n_draws, -1).astype(float_dtype(X), copy=False)
+
+    def interpolate(self, X, X_end, n_steps=10):
+        """Rows between given rows: along the straight line between their columns of `transform`.
+
+        Parameters
+        ----------
+        X, X_end : array-like of shape (n_samples, n_features)
+            Row i of the result goes from row i of X to row i of X_end.
+        n_steps : int, default=10
+            Steps, both ends included, which are the reconstructions of the two rows.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_steps, n_features)
+        """
+        T, T_end = (self.transform(rows) for rows in (X, X_end))
+        T, T_end = (np.asarray(rows) for rows in (T, T_end))
+        if len(T) != len(T_end):
+            raise ValueError(
+                f"X has {len(T)} rows and X_end has {len(T_end)}; interpolate needs as many, each "
+                "row of X the beginning and that of X_end the end."
+            )
+        _check_count("n_steps", n_steps)
+        part = np.linspace(0, 1, n_steps, dtype=T.dtype)[:, None]
+        between = (1 - part) * T[:, None] + part * T_end[:, None]
+        rows = self.inverse_transform(between.reshape(-1, T.shape[1]))
+        return rows.reshape(len(T), n_steps, -1)
 
     def score_samples(self, X):
         """log p(x) of each row in nats, by importance weighting from the posterior.
@@ -576,30 +667,103 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Y. Burda, R. Grosse, R. Salakhutdinov, "Importance Weighted Autoencoders", ICLR 2016,
         equation 8.
         """
+        X = self._scorable(X)
+        return self._importance_scores(X, self._seed)[0]
+
+    def _scorable(self, X):
+        """X checked, against the support of the likelihood too, and the number of draws."""
         X = self._checked(X)
         check_support(self.net_.module_.likelihood, Rows(X), column_namer(self))
-        draws = self.n_importance_samples
         # It may have been set after the fit.
+        name = "n_importance_samples"
         validate_parameter_constraints(
-            {"n_importance_samples": self._parameter_constraints["n_importance_samples"]},
-            {"n_importance_samples": draws},
+            {name: self._parameter_constraints[name]},
+            {name: self.n_importance_samples},
             caller_name=type(self).__name__,
         )
+        return X
 
-        # The sum of the weights, a piece of the draws at a time: memory does not grow with them.
-        log_sum = -np.inf
-        for first in range(0, draws, _DRAWS_AT_ONCE):
-            piece = min(_DRAWS_AT_ONCE, draws - first)
+    def _importance_scores(self, X, seed):
+        draws = self.n_importance_samples
+        return importance_scores(self.net_, X, seed, draws, _torch_dtype(X))
 
-            def prepare(rows, first=first, piece=piece):
-                noise = row_normals(rows, piece, self.n_components_, self._seed, first=first)
-                return self._units(rows), noise
+    def score_details(self, X, n_repeats=10):
+        """`score_samples(X)`, and how far it can be trusted.
 
-            bound = self.net_.apply(
-                _importance_bound, X, prepare=prepare, dtype=_torch_dtype(X), vectors_per_row=piece
-            )
-            log_sum = np.logaddexp(log_sum, bound.astype(np.float64) + np.log(piece))
-        return log_sum - np.log(draws)
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n_repeats : int, default=10
+            How often the score is computed anew, with other draws, for its standard error; at
+            least 2.
+
+        Returns
+        -------
+        details : Bunch
+            Of arrays of shape (n_samples,):
+
+            - `log_prob`, what `score_samples` gives, in nats;
+            - `standard_error` of it in nats: the standard deviation over `n_repeats` scores by
+              independent draws. Where it is above about 0.5 the score is also too low, by about
+              half its square: more draws are needed;
+            - `effective_sample_size`, as many draws from the exact posterior as the
+              `n_importance_samples` ones of q(z|x) are worth. Near 1 a single draw decides;
+            - `elbo` in nats, and `gap`, which is `log_prob - elbo`: how far q(z|x) is from the
+              exact posterior, as KL(q(z|x) || p(z|x)) in nats, or a little more than that seen;
+            - `bits_per_dimension`: minus `log_prob` in bits, for each column.
+
+        Raises
+        ------
+        ValueError
+            If `n_repeats` is not an int of at least 2.
+
+        References
+        ----------
+        A. Kong, J. Liu, W. Wong, "Sequential Imputations and Bayesian Missing Data Problems", JASA
+        89, 1994 (effective sample size); Y. Burda, R. Grosse, R. Salakhutdinov, ICLR 2016.
+        """
+        if not isinstance(n_repeats, Integral) or n_repeats < 2:
+            raise ValueError(f"n_repeats must be an int of at least 2, got {n_repeats!r}.")
+        X = self._scorable(X)
+        log_prob, size = self._importance_scores(X, self._seed)
+        seeds = np.random.SeedSequence(self._seed).generate_state(n_repeats)
+        repeats = [self._importance_scores(X, int(seed))[0] for seed in seeds]
+        elbo = self.elbo(X).elbo
+        return Bunch(
+            log_prob=log_prob,
+            standard_error=np.std(repeats, axis=0, ddof=1),
+            effective_sample_size=size,
+            elbo=elbo,
+            gap=log_prob - elbo,
+            bits_per_dimension=-log_prob / (X.shape[1] * np.log(2)),
+        )
+
+    def elbo(self, X):
+        """The evidence lower bound of each row in nats, and the terms that it is made of.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        terms : Bunch
+            - `elbo`, shape (n_samples,): `reconstruction - kl.sum(axis=1)`, whatever `beta` is, by
+              `n_importance_samples` draws of q(z|x), the same in each call;
+            - `reconstruction`, shape (n_samples,): the mean of log p(x|z) over q(z|x);
+            - `kl`, shape (n_samples, n_components): KL(q(z_i|x) || p(z_i)), in the order of the
+              columns of `transform`; with a joint prior ("mixture", "vamp", "flow", "fitted"),
+              which has no KL of a single latent, (n_samples, 1), by the draws.
+
+        References
+        ----------
+        D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, equation 3.
+        """
+        X = self._scorable(X)
+        elbo, kl = elbo_terms(self.net_, X, self._seed, self.n_importance_samples, _torch_dtype(X))
+        if kl.shape[1] == self.n_components_:
+            kl = kl[:, self.coordinates_.order]
+        return Bunch(elbo=elbo, reconstruction=elbo + kl.sum(axis=1), kl=kl)
 
     def score(self, X, y=None):
         """The mean of `score_samples(X)`, in nats per row.
@@ -619,8 +783,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def get_covariance(self):
         """Covariance of x under the model, in squared units of X.
 
-        Cov E[x|z] + E Var[x|z], over draws of z whose mean and covariance are exactly those of
-        p(z): PCA's or FactorAnalysis's own where the model is linear.
+        Cov E[x|z] + E Var[x|z], over draws of z whose mean and covariance are, with
+        `prior="normal"`, exactly those of p(z): PCA's or FactorAnalysis's own where the model is
+        linear.
 
         Returns
         -------
@@ -631,13 +796,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         k = self.n_components_
         n_draws = max(_COVARIANCE_DRAWS, 8 * k)
         with scoped_seed(self._seed), torch.no_grad():
-            law = self.net_.module_.prior.law()
+            law = self.net_.module_.prior_law()
             z = law.sample((n_draws,)).double().cpu().numpy()
-        if self.net_.module_.prior.closed_form:
-            location, deviation = law.mean.cpu().numpy(), law.stddev.cpu().numpy()
+        if self.net_.module_.prior.standard:
             z = z - z.mean(axis=0)
             z = np.linalg.solve(np.linalg.cholesky(z.T @ z / n_draws), z.T).T
-            z = location + deviation * z
         mean, variance = self.net_.apply(_moments, z)
         mean = (mean - mean.mean(axis=0)) * likelihood.scale
         noise = variance.mean(axis=0) * likelihood.scale**2
@@ -701,12 +864,13 @@ def _row_sample(n_rows, n_columns):
     return RowSample(min(n_rows, max(_NOISE_ROWS, _MEASURED_VALUES // n_columns)))
 
 
-def _importance_bound(module, x, noise):
-    return importance_bound(module.log_weights(x, noise))
+def _check_count(name, count):
+    if not isinstance(count, Integral) or count < 1:
+        raise ValueError(f"{name} must be an int of at least 1, got {count!r}.")
 
 
-def _sample(module, rows):
-    return module.sample(len(rows))
+def _sample(module, rows, noise):
+    return module.sample(len(rows), noise)
 
 
 def _observation_variance(module, z):

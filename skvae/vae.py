@@ -94,6 +94,11 @@ class VAE(nn.Module):
     latent_limit : float, default=inf
         Where the decoder network's view of a latent saturates, in standard deviations of the
         prior.
+
+    References
+    ----------
+    G. Tucker, D. Lawson, S. Gu, C. Maddison, "Doubly Reparameterized Gradient Estimators for Monte
+    Carlo Objectives", ICLR 2019.
     """
 
     # Whether the networks train in bfloat16.
@@ -106,6 +111,7 @@ class VAE(nn.Module):
         n_features, n_outputs = likelihood.n_features, likelihood.n_outputs
         self.likelihood = likelihood
         self.prior = prior
+        prior.set_columns(n_features)
         self.encoder = silent(encoder, n_features, 2 * n_components, "encoder")
         self.decoder = silent(decoder, n_components, n_outputs, "decoder")
         self.affine_encoder = nn.Linear(n_features, n_components)
@@ -134,6 +140,10 @@ class VAE(nn.Module):
         deviation = torch.exp(0.5 * (self.affine_log_variance + log_ratio))
         return Normal(location, deviation, validate_args=False)
 
+    def prior_law(self):
+        """p(z), a distribution over latent vectors."""
+        return self.prior.law(self.posterior) if self.prior.reads_encoder else self.prior.law()
+
     def outputs(self, z):
         """The decoder's outputs for latent vectors z (..., k), shape (..., n_outputs)."""
         # One row a vector, whatever the draws: networks map (n, n_in) to (n, n_out).
@@ -146,18 +156,37 @@ class VAE(nn.Module):
         with torch.autocast(rows.device.type, dtype=torch.bfloat16):
             return network(rows).to(rows.dtype)
 
-    def forward(self, x, mask=None, weight=None, condition=None, n_draws=1):
+    def forward(
+        self,
+        x,
+        mask=None,
+        weight=None,
+        condition=None,
+        n_draws=1,
+        doubly_reparameterized=False,
+    ):
         """The terms of every bound for a batch: log_px (n, S, d), log_pz (n, S), log_qz (n, S)
-        and, where the prior has it in closed form, kl (n, k)."""
+        and, where the prior has it in closed form, kl (n, k).
+
+        `doubly_reparameterized` gives the encoder the gradient of the importance-weighted bound
+        whose noise does not outgrow it as the draws become more (Tucker et al. 2019, equation 8):
+        through z alone, and weighted once more.
+        """
         posterior = self.posterior(x)
         z = posterior.rsample((n_draws,)).movedim(0, 1)
-        terms = self._terms(x, posterior, z)
+        if not doubly_reparameterized:
+            terms = self._terms(x, posterior, z)
+        else:
+            fixed = Normal(posterior.loc.detach(), posterior.scale.detach(), validate_args=False)
+            terms = self._terms(x, fixed, z)
+            shares = log_weights(*terms, mask=mask).detach().softmax(1)
+            z.register_hook(lambda gradient: shares.unsqueeze(2) * gradient)
         return (*terms, self.prior.kl(posterior)) if self.prior.closed_form else terms
 
     def _terms(self, x, posterior, z):
         latent = Normal(posterior.loc[:, None], posterior.scale[:, None], validate_args=False)
         log_px = self.likelihood.log_prob(self.outputs(z), x[:, None])
-        return log_px, self.prior.law().log_prob(z), latent.log_prob(z).sum(-1)
+        return log_px, self.prior_law().log_prob(z), latent.log_prob(z).sum(-1)
 
     def encode(self, x):
         """Mean and variance of q(z|x), each (n, k)."""
@@ -169,20 +198,32 @@ class VAE(nn.Module):
         return self.likelihood.mean(self.outputs(z))
 
     def reconstruction_errors(self, x):
-        """Squared errors in working units, (m, n, n_features), of the reconstructions of rows x,
-        the shrinkage of the posterior mean undone by each of the m `SHRINKAGE_EXPONENTS`."""
+        """Mean squared errors of each column in working units, (m, n_features), of the
+        reconstructions of rows x, the shrinkage of the posterior mean undone by each of the m
+        `SHRINKAGE_EXPONENTS`."""
         mean, variance = self.encode(x)
-        reliability = 1 - variance.mean(0)
+        centre, total = torch.zeros_like(mean[0]), torch.ones_like(mean[0])
+        if not self.prior.standard:
+            # Not of unit variance about the origin: as the encoder has it.
+            centre, total = mean.mean(0), mean.var(0) + variance.mean(0)
+        reliability = 1 - variance.mean(0) / total
         reliability = torch.where(reliability > LEAST_RELIABILITY, reliability, 1.0)
-        z = torch.stack([mean / reliability**exponent for exponent in SHRINKAGE_EXPONENTS])
-        return (self.decode(z) - x).square()
+        undone = ((mean - centre) / reliability**exponent for exponent in SHRINKAGE_EXPONENTS)
+        return torch.stack([(self.decode(centre + z) - x).square().mean(0) for z in undone])
+
+    def terms(self, x, noise):
+        """What `forward` gives, for standard normal noise (n, S, k)."""
+        posterior = self.posterior(x)
+        z = posterior.loc[:, None] + posterior.scale[:, None] * noise
+        terms = self._terms(x, posterior, z)
+        return (*terms, self.prior.kl(posterior)) if self.prior.closed_form else terms
 
     def log_weights(self, x, noise):
         """Log importance weights (n, S) in nats, for standard normal noise (n, S, k)."""
-        posterior = self.posterior(x)
-        z = posterior.loc[:, None] + posterior.scale[:, None] * noise
-        return log_weights(*self._terms(x, posterior, z))
+        return log_weights(*self.terms(x, noise))
 
-    def sample(self, n_samples):
-        """Draws of x from p(z) through p(x|z), in working units, shape (n_samples, n_features)."""
-        return self.likelihood.law(self.outputs(self.prior.law().sample((n_samples,)))).sample()
+    def sample(self, n_samples, noise=True):
+        """Draws of x from p(z) through p(x|z), in working units, shape (n_samples, n_features);
+        without `noise` the means of p(x|z) instead of draws from it."""
+        z = self.prior_law().sample((n_samples,))
+        return self.likelihood.law(self.outputs(z)).sample() if noise else self.decode(z)

@@ -10,7 +10,7 @@ from skvae.batches import Batches, Rows
 from skvae.likelihoods import Gaussian
 from skvae.net import VAENet
 from skvae.networks import MLP
-from skvae.objective import NegativeELBO, elbo, importance_bound, log_weights
+from skvae.objective import NegativeBound, elbo, importance_bound, log_weights
 from skvae.priors import Prior, StandardNormal
 from skvae.vae import VAE
 
@@ -106,14 +106,14 @@ def test_a_column_that_does_not_factorize_is_summed_as_one():
 
 def test_row_weights_are_frequencies():
     terms = (torch.tensor([[[1.0]], [[4.0]]]), torch.zeros(2, 1), torch.zeros(2, 1))
-    loss = NegativeELBO()
+    loss = NegativeBound()
     assert loss(terms, {}).item() == -2.5
     assert loss(terms, {"weight": torch.tensor([3.0, 1.0])}).item() == -(3 * 1 + 4) / 4
 
 
 def test_warm_up_moves_beta_in_training_only():
     terms = (torch.tensor([[[1.0]]]), torch.tensor([[0.0]]), torch.tensor([[2.0]]))
-    loss = NegativeELBO(beta=3.0)
+    loss = NegativeBound(beta=3.0)
     loss.warmup = 0.5
     assert loss.train()(terms, {}).item() == -(1 - 1.5 * 2)
     assert loss.eval()(terms, {}).item() == -(1 - 3 * 2)

@@ -10,6 +10,7 @@ FLOORS = {
     "transformer": 5,
     "assembly": 4,
     "coordinates": 4,
+    "scores": 4,
     "net": 3,
     "parts": 3,
     "vae": 2,

@@ -651,6 +651,8 @@ BAD_PARAMETERS = {
     "init": ["zeros", None],
     "whiten": ["yes", None],
     "beta": [-0.1, "1", np.nan, np.inf],
+    "free_bits": [-0.1, "1", np.nan],
+    "n_importance_samples_train": [0, 1.5, "2", None],
     "kl_warmup": [1.0, -0.1, "long"],
     "lr": [0, -1e-3, "fast", np.nan, np.inf],
     "max_epochs": [-1, 2.5, None, "many"],

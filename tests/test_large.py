@@ -8,7 +8,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from sklearn.decomposition import PCA, FactorAnalysis
 
-from skvae import VAETransformer, assembly, batches, moments, net, transformer
+from skvae import VAETransformer, assembly, batches, moments, net, scores
 from skvae._random import row_normals
 from skvae.moments import Moments
 
@@ -148,7 +148,7 @@ def test_draws_of_the_score_in_pieces(monkeypatch):
         2, hidden_layer_sizes=(8,), max_epochs=3, n_importance_samples=50, random_state=0
     ).fit(X)
     whole = vae.score_samples(X)
-    monkeypatch.setattr(transformer, "_DRAWS_AT_ONCE", 7)
+    monkeypatch.setattr(scores, "_DRAWS_AT_ONCE", 7)
     np.testing.assert_allclose(vae.score_samples(X), whole, rtol=1e-10)
     together = row_normals(X, 50, 2, 3)
     pieces = [row_normals(X, min(7, 50 - i), 2, 3, first=i) for i in range(0, 50, 7)]
@@ -215,3 +215,21 @@ def test_workers_do_not_share_out_more_threads_than_there_are_cores(monkeypatch)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     threads = Parallel(n_jobs=2)(delayed(_threads_of_torch)(i) for i in range(2))
     assert sum(threads) <= max(2, cpu_count())
+
+
+def test_a_stand_in_keeps_constant_columns_constant():
+    random = np.random.RandomState(0)
+    X = random.normal(size=(500, 40)) @ random.normal(size=(40, 40))
+    X[:, [0, 7, 39]] = 0.0
+    stand_in = Moments(full=True).add(X).stand_in(200)
+    assert (stand_in[:, [0, 7, 39]] == 0).all()
+    assert (stand_in[:, 1:7].std(axis=0) > 0).all()
+
+
+def test_minkas_choice_knows_how_many_rows_there_are(monkeypatch):
+    X = np.random.RandomState(0).normal(size=(60_000, 8)) * [3, 1.02, 1, 1, 1, 1, 1, 1]
+    expected = PCA("mle", svd_solver="full").fit(X).n_components_
+    # Fewer rows of the same covariance would leave more in doubt.
+    assert PCA("mle", svd_solver="full").fit(X[:10_000]).n_components_ != expected
+    monkeypatch.setattr(assembly, "_START_VALUES", 8 * 10_000)
+    assert VAETransformer("mle", max_epochs=0).fit(X).n_components_ == expected

@@ -11,7 +11,7 @@ from skvae import VAETransformer
 from skvae.likelihoods import Gaussian
 from skvae.linear_start import LinearStart
 from skvae.networks import Linear
-from skvae.objective import elbo
+from skvae.objective import elbo, importance_bound, log_weights
 from skvae.priors import StandardNormal
 from skvae.vae import VAE
 
@@ -118,3 +118,63 @@ def test_beta_zero_turns_the_divergence_off():
 def _kl(estimator, rows):
     mean, variance = estimator._posterior(rows)
     return 0.5 * (mean**2 + variance - 1 - np.log(variance)).sum(1).mean()
+
+
+def test_free_bits_by_hand():
+    kl = torch.tensor([[0.1, 2.0], [0.3, 4.0]], requires_grad=True)
+    terms = (torch.zeros(2, 1, 1), torch.zeros(2, 1), torch.zeros(2, 1), kl)
+    bound = elbo(*terms, free_bits=0.5)
+    # The first latent carries 0.2 nats and counts as 0.5, the second carries 3.
+    assert bound.mean().item() == pytest.approx(-3.5)
+    bound.mean().backward()
+    torch.testing.assert_close(kl.grad, torch.tensor([[0.0, -0.5], [0.0, -0.5]]))
+
+
+def test_free_bits_and_importance_weighting_exclude_each_other():
+    with pytest.raises(ValueError, match=r"free_bits=0\.5.*n_importance_samples_train=2"):
+        VAETransformer(free_bits=0.5, n_importance_samples_train=2).fit(X)
+
+
+def test_free_bits_keep_latents_that_a_large_beta_switches_off():
+    common = {"beta": 20.0, "max_epochs": 60, "early_stopping": False, "random_state": 0}
+    with pytest.warns(match="carry less than"):
+        off = VAETransformer(K, **common).fit(X)
+    kept = VAETransformer(K, free_bits=0.3, **common).fit(X)
+    assert off.elbo(X).kl.mean(axis=0).min() < 0.05
+    assert kept.elbo(X).kl.mean(axis=0).min() > 0.2
+
+
+def test_training_with_several_draws_maximizes_their_bound():
+    vae = VAETransformer(K, n_importance_samples_train=3, max_epochs=2, random_state=0).fit(X)
+    net = vae.net_
+    assert net.criterion_.importance_weighted
+    assert net.n_draws == 3
+    assert net.n_valid_draws >= 3
+
+
+def test_doubly_reparameterized_gradients_have_the_same_mean():
+    vae = linear_vae()[0].train()
+    with torch.no_grad():
+        # A posterior that is not exact, or the weights would all be equal.
+        vae.affine_log_variance.add_(0.5)
+        vae.affine_encoder.bias.add_(0.3)
+    units = vae.likelihood
+    x = torch.as_tensor((X[:1] - units.centre) / units.scale).repeat(4000, 1)
+    gradients, noise = [], []
+    for doubly in (False, True):
+        vae.zero_grad()
+        torch.manual_seed(0)
+        terms = vae(x, n_draws=8, doubly_reparameterized=doubly)
+        importance_bound(log_weights(*terms)).mean().backward()
+        gradients.append([p.grad.clone() for p in vae.parameters() if p.grad is not None])
+        per_row = []
+        for row in x[:200].split(1):
+            vae.zero_grad()
+            terms = vae(row, n_draws=8, doubly_reparameterized=doubly)
+            importance_bound(log_weights(*terms)).sum().backward()
+            per_row.append(vae.affine_encoder.bias.grad.clone())
+        noise.append(torch.stack(per_row).std(0))
+    for plain, doubly in zip(*gradients, strict=True):
+        torch.testing.assert_close(doubly, plain, atol=0.03, rtol=0.1)
+    # That is what they are for.
+    assert (noise[1] < noise[0]).all()

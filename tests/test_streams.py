@@ -244,3 +244,42 @@ def test_kept_rows_are_a_fair_part_of_the_stream(monkeypatch):
     monkeypatch.setattr(transformer, "_STREAM_ROWS", 100)
     vae = streamed(small())
     assert len(vae._stream[1].rows) == 100
+
+
+def test_a_few_rows_after_a_fit_do_not_decide_the_units():
+    vae = small(max_epochs=3).fit(CHUNKS[0])
+    before = vae.coordinates_
+    vae.partial_fit(CHUNKS[1][:1])
+    assert vae.coordinates_ is before
+    assert vae.n_samples_ == 301
+    # Once there are rows enough they do.
+    streamed(vae, CHUNKS[1:4])
+    assert vae.coordinates_ is not before
+    assert vae.transform(FRESH).std(axis=0) == pytest.approx(
+        np.sqrt(vae.explained_variance_), rel=0.2
+    )
+
+
+def test_a_chunk_that_diverges_does_not_spoil_the_next_ones():
+    vae = small().partial_fit(CHUNKS[0])
+    bad = CHUNKS[1].copy()
+    bad[3] = 1e25
+    with pytest.warns(ConvergenceWarning, match="Training diverged"):
+        vae.partial_fit(bad)
+    before = vae.score(FRESH)
+    streamed(vae, CHUNKS[2:])
+    assert np.isfinite(vae.history_[-1]["train_loss"])
+    assert vae.score(FRESH) != before
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+def test_rates_are_those_of_the_first_chunk(init):
+    wide = np.hstack(8 * [CHUNKS[0]]) + np.random.RandomState(0).normal(size=(300, 32))
+    vae = small(init=init)
+    rates = []
+    for _ in range(3):
+        vae.partial_fit(wide)
+        rates.append([group["lr"] for group in vae.net_.optimizer_.param_groups])
+    assert rates[0] == rates[1] == rates[2]
+    # The affine path has less only where it began at its optimum.
+    assert (min(rates[0]) < max(rates[0])) == (init == "pca")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
@@ -741,3 +741,30 @@ def test_a_callback_that_is_not_there_is_named():
 def test_verbose_says_why_nothing_was_trained(rows, params, reason, capsys):
     fitted(rows, verbose=1, **params)
     assert f"Nothing was trained: {reason}." in capsys.readouterr().out
+
+
+def test_the_verdict_names_the_test_that_failed(capsys):
+    # Fewer rows than the noise needs: likelier epochs that reconstruct worse.
+    iris = load_iris().data[:60]
+    vae = VAETransformer(2, random_state=0, verbose=1).fit(iris)
+    assert vae.best_epoch_ == 0
+    assert "likelier ones reconstructed them worse" in capsys.readouterr().out
+
+
+def test_a_warm_start_keeps_what_stands_for_a_number_of_components():
+    vae = fitted(k=0.9, max_epochs=1, warm_start=True)
+    k = vae.n_components_
+    assert vae.fit(NOISE[:, :3]).n_components_ == k
+    # Nor does it need rows for a start.
+    assert fitted(k=3, max_epochs=1, warm_start=True).fit(X[:2]).n_components_ == 3
+
+
+def test_a_schedule_given_as_a_class_replaces_ours():
+    vae = fitted(
+        callbacks=[("schedule", LRScheduler)],
+        callbacks__schedule__policy="ExponentialLR",
+        callbacks__schedule__gamma=0.1,
+        max_epochs=2,
+    )
+    assert "lr_schedule" not in dict(vae.net_.callbacks_)
+    assert vae.net_.optimizer_.param_groups[-1]["lr"] == pytest.approx(1e-4)

@@ -1,0 +1,104 @@
+"""What a fitted model says of rows: log p(x) by importance weighting, and the ELBO's terms.
+
+All noise is keyed by the rows themselves (`skvae._random.row_normals`), so that what is said of a
+row does not depend on the rows beside it.
+"""
+
+import numpy as np
+import torch
+
+from ._random import row_normals
+from .batches import working_units
+from .objective import log_weights
+
+# Draws that are in memory together.
+_DRAWS_AT_ONCE = 1000
+
+
+def importance_scores(net, X, seed, n_draws, dtype):
+    """log p(x) of each row in nats and the effective sample size of its draws.
+
+    Parameters
+    ----------
+    net : VAENet
+    X : ndarray of shape (n, n_features)
+    seed : int
+    n_draws : int
+    dtype : torch.dtype
+        Precision of the computation.
+
+    Returns
+    -------
+    log_prob : ndarray of shape (n,), float64
+        log (1/S) sum_s w_s.
+    effective_sample_size : ndarray of shape (n,), float64
+        (sum_s w_s)^2 / sum_s w_s^2, from 1 to `n_draws` (A. Kong, J. Liu, W. Wong, JASA 89, 1994).
+    """
+    # The sums of the weights and of their squares, a piece of the draws at a time: memory does not
+    # grow with them.
+    log_sum = log_squares = -np.inf
+    for first, piece in _pieces(n_draws):
+        sums = net.apply(
+            _log_sums,
+            X,
+            prepare=_noisy(net, seed, first, piece),
+            dtype=dtype,
+            vectors_per_row=piece,
+        )
+        log_sum = np.logaddexp(log_sum, sums[0].astype(np.float64))
+        log_squares = np.logaddexp(log_squares, sums[1].astype(np.float64))
+    return log_sum - np.log(n_draws), np.exp(2 * log_sum - log_squares)
+
+
+def elbo_terms(net, X, seed, n_draws, dtype):
+    """Each row's ELBO in nats, and its second term.
+
+    Returns
+    -------
+    elbo : ndarray of shape (n,), float64
+        The mean of the log importance weights. With all of it by the same draws it has no noise
+        where q(z|x) is exact, and is never above the score by these draws.
+    kl : ndarray of shape (n, k), float64
+        KL(q(z_i|x) || p(z_i)) of each latent; (n, 1), of all together and by the same draws, where
+        the prior has no closed form of it.
+    """
+    elbo = kl = 0.0
+    for first, piece in _pieces(n_draws):
+        terms = net.apply(
+            _elbo_terms,
+            X,
+            prepare=_noisy(net, seed, first, piece),
+            dtype=dtype,
+            vectors_per_row=piece,
+        )
+        elbo = elbo + terms[0].astype(np.float64) * (piece / n_draws)
+        kl = kl + terms[1].astype(np.float64) * (piece / n_draws)
+    return elbo, kl
+
+
+def _pieces(n_draws):
+    for first in range(0, n_draws, _DRAWS_AT_ONCE):
+        yield first, min(_DRAWS_AT_ONCE, n_draws - first)
+
+
+def _noisy(net, seed, first, n_draws):
+    """What `VAENet.apply` gives of rows: them in working units, and their noise."""
+    likelihood, k = net.module_.likelihood, net.module_.n_components
+
+    def prepare(rows):
+        noise = row_normals(rows, n_draws, k, seed, first=first)
+        return working_units(rows, likelihood.centre, likelihood.scale), noise
+
+    return prepare
+
+
+def _log_sums(module, x, noise):
+    log_w = module.log_weights(x, noise)
+    return torch.logsumexp(log_w, 1), torch.logsumexp(2 * log_w, 1)
+
+
+def _elbo_terms(module, x, noise):
+    terms = module.terms(x, noise)
+    _, log_pz, log_qz, *kl = terms
+    kl = kl[0] if kl else (log_qz - log_pz).mean(1, keepdim=True)
+    return log_weights(*terms).mean(1), kl

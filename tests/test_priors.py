@@ -1,0 +1,242 @@
+"""One contract test for each prior, over the registry, and what each of them is for."""
+
+import pickle
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from scipy import integrate
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from torch.distributions import Normal
+
+from skvae import VAETransformer
+from skvae.priors import PRIORS, FittedMixture, Flow, Mixture, VampPrior
+
+K = 2
+SMALL = {"max_epochs": 3, "hidden_layer_sizes": 16, "n_importance_samples": 10, "random_state": 0}
+
+
+def rows(n=300, seed=0):
+    """Two clusters in five columns: an aggregated posterior that is not normal."""
+    random = np.random.RandomState(seed)
+    side = random.choice([-3.0, 3.0], size=(n, 1))
+    z = np.hstack([side + 0.3 * random.normal(size=(n, 1)), random.normal(size=(n, 1))])
+    W = np.random.RandomState(7).normal(size=(K, 5))
+    return z @ W + 0.3 * random.normal(size=(n, 5))
+
+
+def encoder(x):
+    """A q(z|x) that depends on x."""
+    return Normal(x[:, :K].tanh(), 0.3 + 0.1 * x[:, :K] ** 2)
+
+
+def some_posterior():
+    x = torch.as_tensor(np.random.RandomState(1).normal(size=(200, 5))).float()
+    return x, encoder(x)
+
+
+def started(name):
+    """The prior at its start, and its law."""
+    torch.manual_seed(0)
+    prior = PRIORS[name](K)
+    prior.set_columns(5)
+    prior.load_start(some_posterior)
+    prior.after_training(some_posterior)
+    return prior, law_of(prior)
+
+
+def law_of(prior):
+    return prior.law(encoder) if prior.reads_encoder else prior.law()
+
+
+@pytest.mark.parametrize("name", PRIORS)
+class TestPrior:
+    def test_law(self, name):
+        _, law = started(name)
+        assert law.event_shape == (K,)
+        assert law.sample((7,)).shape == (7, K)
+        assert law.log_prob(torch.zeros(4, 3, K)).shape == (4, 3)
+
+    def test_probabilities_integrate_to_one(self, name):
+        _, law = started(name)
+        grid = torch.linspace(-9, 9, 721)
+        points = torch.cartesian_prod(grid, grid)
+        density = law.log_prob(points).exp().detach().numpy().reshape(721, 721)
+        total = integrate.simpson(integrate.simpson(density, x=grid), x=grid)
+        assert total == pytest.approx(1, abs=2e-3)
+
+    def test_samples_have_the_density(self, name):
+        _, law = started(name)
+        torch.manual_seed(0)
+        z = law.sample((40_000,)).numpy()
+        # The probability of a box by counting and by the density.
+        low, high = np.array([-0.5, -0.2]), np.array([0.4, 0.7])
+        inside = ((z > low) & (z < high)).all(axis=1).mean()
+        axes = [torch.linspace(a, b, 101) for a, b in zip(low, high, strict=True)]
+        density = law.log_prob(torch.cartesian_prod(*axes)).exp().detach().numpy()
+        density = density.reshape(101, 101)
+        expected = integrate.simpson(integrate.simpson(density, x=axes[1]), x=axes[0])
+        assert inside == pytest.approx(expected, abs=4 * (0.25 / 40_000) ** 0.5)
+
+    def test_kl_is_monte_carlo(self, name):
+        prior, law = started(name)
+        if not prior.closed_form:
+            pytest.skip("estimated from the draws")
+        q = Normal(torch.tensor([[0.3, -1.0]]), torch.tensor([[0.5, 1.7]]))
+        z = q.sample((400_000,))
+        ratio = q.log_prob(z).sum(-1) - law.log_prob(z)
+        error = 4 * ratio.std().item() / 400_000**0.5
+        assert prior.kl(q).shape == (1, K)
+        assert prior.kl(q).sum().item() == pytest.approx(ratio.mean().item(), abs=error)
+
+    def test_gradients_reach_every_parameter(self, name):
+        prior, _ = started(name)
+        if not list(prior.parameters()):
+            pytest.skip("nothing to learn")
+        # A flow is silent at its start: only its last layers have a gradient there.
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in prior.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        law_of(prior).log_prob(torch.randn(50, K)).sum().backward()
+        for parameter_name, parameter in prior.named_parameters():
+            assert parameter.grad is not None, parameter_name
+            assert parameter.grad.abs().sum() > 0, parameter_name
+
+    def test_in_the_estimator(self, name):
+        X, X_test = rows(), rows(seed=1)
+        vae = VAETransformer(K, prior=name, **SMALL).fit(X)
+        scores = vae.score_samples(X_test)
+        assert np.isfinite(scores).all()
+        again = clone(vae).fit(X)
+        assert np.array_equal(again.score_samples(X_test), scores)
+        copy = pickle.loads(pickle.dumps(vae))
+        assert np.array_equal(copy.score_samples(X_test), scores)
+        assert np.array_equal(copy.sample(5, 0), vae.sample(5, 0))
+        # The columns stand for latents whatever their centre is.
+        T = vae.transform(X_test)
+        assert T.shape == (300, K)
+        assert np.mean((vae.inverse_transform(T) - X_test) ** 2) < 0.5 * X_test.var()
+        kl = vae.elbo(X_test).kl
+        assert kl.shape == (300, K if vae.net_.module_.prior.closed_form else 1)
+
+    def test_transform_is_pcas_at_zero_epochs(self, name):
+        X = rows()
+        vae = VAETransformer(K, prior=name, **(SMALL | {"max_epochs": 0})).fit(X)
+        pca = PCA(K, svd_solver="full").fit(X)
+        assert_allclose(vae.transform(X), pca.transform(X), atol=1e-9)
+        assert_allclose(
+            vae.inverse_transform(vae.transform(X)),
+            pca.inverse_transform(pca.transform(X)),
+            atol=1e-9,
+        )
+
+    def test_in_a_stream(self, name):
+        X = rows()
+        stream = VAETransformer(K, prior=name, **SMALL)
+        for chunk in np.array_split(X, 3):
+            stream.partial_fit(chunk)
+        assert np.isfinite(stream.score(X))
+
+    def test_warm_start(self, name):
+        X = rows()
+        vae = VAETransformer(K, prior=name, warm_start=True, **SMALL).fit(X)
+        assert np.isfinite(vae.fit(X).score(X))
+
+
+def test_a_flow_starts_as_the_standard_normal():
+    z = torch.randn(20, K)
+    expected = Normal(0, 1).log_prob(z).sum(-1)
+    torch.testing.assert_close(Flow(K).law().log_prob(z), expected)
+
+
+def test_a_flow_at_zero_epochs_is_pca():
+    X = rows()
+    vae = VAETransformer(K, prior="flow", max_epochs=0, random_state=0).fit(X)
+    pca = PCA(K, svd_solver="full").fit(X)
+    assert_allclose(vae.score_samples(X), pca.score_samples(X), atol=1e-5)
+
+
+def test_a_flow_without_zuko(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zuko.flows", None)
+    with pytest.raises(ImportError, match=r"prior='flow' needs the package zuko.*pip install zuko"):
+        VAETransformer(K, prior="flow").fit(rows())
+
+
+def test_a_mixture_starts_as_scikit_learns():
+    torch.manual_seed(0)
+    prior = Mixture(K, n_mixture_components=3)
+    q = Normal(torch.randn(500, K), torch.full((500, K), 0.2))
+    prior.load_start(lambda: (None, q))
+    torch.manual_seed(0)
+    Mixture(K, n_mixture_components=3)  # The same draws of the generator.
+    torch.randn(500, K)
+    z = q.sample((1,)).flatten(0, 1).double().numpy()
+    expected = GaussianMixture(3, covariance_type="diag", random_state=0).fit(z)
+    with torch.no_grad():
+        ours = prior.law().log_prob(torch.as_tensor(z).float()).numpy()
+    assert_allclose(ours, expected.score_samples(z), atol=1e-4)
+
+
+def test_a_fitted_mixture_finds_the_clusters():
+    X, X_test = rows(600), rows(seed=1)
+    normal, fitted = (
+        VAETransformer(K, prior=prior, max_epochs=0, random_state=0).fit(X)
+        for prior in ("normal", "fitted")
+    )
+    # Two clusters of six standard deviations: about log 2 nats of a normal law are to be had.
+    assert fitted.score(X_test) > normal.score(X_test) + 0.5
+    along = PCA(1).fit(X)
+    near_middle = [np.mean(np.abs(along.transform(vae.sample(2000, 0))) < 3) for vae in
+                   (normal, fitted)]  # fmt: skip
+    real = np.mean(np.abs(along.transform(X_test)) < 3)
+    assert abs(near_middle[1] - real) < 0.5 * abs(near_middle[0] - real)
+
+
+def test_a_fitted_mixture_trains_with_the_normal_prior():
+    prior = FittedMixture(K)
+    assert prior.closed_form
+    prior.after_training(some_posterior)
+    assert not prior.closed_form
+    prior.before_training()
+    assert prior.closed_form
+
+
+def test_a_vamp_prior_starts_at_training_rows_and_near_the_normal():
+    prior = VampPrior(K, n_pseudo_inputs=4)
+    prior.set_columns(5)
+    prior.load_start(some_posterior)
+    x, _ = some_posterior()
+    for pseudo_input in prior.pseudo_inputs.detach():
+        assert (x == pseudo_input).all(dim=1).any()
+    z = torch.randn(200, K)
+    normal = Normal(0, 1).log_prob(z).sum(-1)
+    # N(0, I) has nine tenths of the weight.
+    assert (prior.law(encoder).log_prob(z) - normal).min() > np.log(0.9) - 1e-4
+
+
+def test_learned_priors_beat_the_normal_one_where_there_are_clusters():
+    X, X_test = rows(1000), rows(seed=1)
+    scores = {
+        prior: VAETransformer(
+            K, prior=prior, max_epochs=15, hidden_layer_sizes=32, random_state=0
+        ).fit(X).score(X_test)
+        for prior in PRIORS
+    }  # fmt: skip
+    assert all(scores[prior] > scores["normal"] + 0.1 for prior in ("mixture", "flow", "fitted"))
+
+
+def test_a_prior_with_options():
+    vae = VAETransformer(K, prior=partial(Mixture, n_mixture_components=4), **SMALL).fit(rows())
+    assert vae.net_.module_.prior.loc.shape == (4, K)
+
+
+@pytest.mark.parametrize("prior", ["mixture", "vamp", "flow"])
+def test_free_bits_need_a_kl_of_each_latent(prior):
+    with pytest.raises(ValueError, match=r"free_bits=0\.5.*joint prior='" + prior):
+        VAETransformer(K, prior=prior, free_bits=0.5).fit(rows())
