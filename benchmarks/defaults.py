@@ -1,6 +1,6 @@
 """The measurements behind the defaults of training: one change at a time.
 
-    python benchmarks/defaults.py [--full] [--threads 2]
+    python benchmarks/defaults.py [--full] [--threads 2] [--changes "defaults,relu"]
 
 For each data set and each change: the gain in held-out log-likelihood over PCA (nats/row, mean over
 splits), the reconstruction MSE as a ratio to PCA's, and the seconds of a fit. Quick mode takes the
@@ -17,7 +17,7 @@ from time import perf_counter
 import datasets
 import numpy as np
 import torch
-from report import describe, environment, table, write_json, write_text
+from report import describe, environment, read_json, table, write_json, write_text
 from schedule_free import AverageAfterEpochs, ScheduleFreeAdamW
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
@@ -144,19 +144,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--changes", help="comma-separated; the others stay as they were measured")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     sets = FULL if arguments.full else QUICK
     data = {name: datasets.load(name) for name in sets}
-    results = {}
     path = arguments.out / f"defaults{'' if arguments.full else '-quick'}.json"
-    for change, what in CHANGES.items():
+    chosen = arguments.changes.split(",") if arguments.changes else list(CHANGES)
+    if unknown := set(chosen) - set(CHANGES):
+        parser.error(f"unknown changes {sorted(unknown)}; known: {', '.join(CHANGES)}")
+    results = (read_json(path) or {"results": {}})["results"] if arguments.changes else {}
+    for change in chosen:
+        what = CHANGES[change]
         results[change] = {
             name: measure(data[name], k, 3 if arguments.full else 2, what)
             for name, k in sets.items()
         }
         print(change, {n: [round(v, 3) for v in r] for n, r in results[change].items()}, flush=True)
+        results = {name: results[name] for name in CHANGES if name in results}
         content = {"results": results, "environment": environment()}
         write_json(path, content)
         write_text(path.with_suffix(".md"), markdown(content))

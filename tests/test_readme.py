@@ -36,4 +36,4 @@ def test_quickstart(tmp_path, capsys):
     quickstart["main"](tmp_path / "picture.png")
     assert matplotlib.image.imread(tmp_path / "picture.png").shape[0] > 500
     printed = capsys.readouterr().out
-    assert "VAE, k=16" in printed and "GridSearchCV" in printed
+    assert "VAE, k=8" in printed and "GridSearchCV" in printed
