@@ -11,7 +11,7 @@ from torch.utils.data import Subset
 from tqdm import tqdm
 
 from ._random import scoped_seed
-from .batches import Batches
+from .batches import Batches, Rows
 from .callbacks import EpochLog, StopTraining
 from .objective import NegativeBound
 
@@ -99,12 +99,22 @@ class VAENet(NeuralNet):
             module.compile(**self.get_params_for("compile"))
         return module
 
+    def get_dataset(self, X, y=None):
+        """skorch's own; an array of rows, in the units of X, becomes `Rows`."""
+        if not isinstance(X, np.ndarray):
+            return super().get_dataset(X, y)
+        rows = Rows(X, device=self.device)
+        rows.set_units(self.module_.likelihood.centre, self.module_.likelihood.scale)
+        return rows
+
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Minus the ELBO of the batch X, from the terms `y_pred` that the module returned."""
         return self.criterion_(y_pred, X)
 
     def infer(self, x, **fit_params):
         if not self.module_.training:
+            # After the fit the module is in double precision.
+            x = {**x, "x": x["x"].to(next(self.module_.parameters()).dtype)}
             return super().infer(x, n_draws=self.n_valid_draws, **fit_params)
         doubly = self.criterion_.importance_weighted and self.criterion_.beta_now == 1
         return super().infer(x, n_draws=self.n_draws, doubly_reparameterized=doubly, **fit_params)

@@ -768,3 +768,12 @@ def test_a_schedule_given_as_a_class_replaces_ours():
     )
     assert "lr_schedule" not in dict(vae.net_.callbacks_)
     assert vae.net_.optimizer_.param_groups[-1]["lr"] == pytest.approx(1e-4)
+
+
+def test_the_nets_own_forward_takes_rows():
+    vae = fitted()
+    log_px, log_pz, log_qz, kl = vae.net_.forward(X)
+    assert log_px.shape[::2] == X.shape
+    assert len(log_pz) == len(log_qz) == len(kl) == len(X)
+    bound = (log_px.sum(2).mean(1) - kl.sum(1)).mean().item()
+    assert bound == pytest.approx(vae.elbo(X).elbo.mean(), abs=0.3)
