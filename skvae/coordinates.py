@@ -90,7 +90,9 @@ class PosteriorMoments:
         return 0.5 * (ratio - 1 - self.log_variances.mean + np.log(total))
 
 
-def measure_coordinates(net, columns, posterior, X, mean, *, closed_form, whiten, keep=None):
+def measure_coordinates(
+    net, columns, posterior, X, mean, *, closed_form, oriented, whiten, keep=None
+):
     """Measure the coordinates on the posterior of the rows that the model was fitted on.
 
     The variance that the reconstructions explain, total less residual, is shared out among the
@@ -111,6 +113,9 @@ def measure_coordinates(net, columns, posterior, X, mean, *, closed_form, whiten
     closed_form : bool
         Whether the model is the closed form itself, of a Gaussian law. Its posterior is exact, so
         every component that is not switched off is rescaled, however little it carries.
+    oriented : bool
+        Whether the latents began as PCA's and so have signs worth keeping: training bends them, but
+        seldom turns them round.
     whiten : bool
     keep : Coordinates, optional
         Earlier coordinates whose order and signs stay.
@@ -154,11 +159,12 @@ def measure_coordinates(net, columns, posterior, X, mean, *, closed_form, whiten
     usable = ~inactive & (spread > 0) & (explained > 0)
     scale = np.where(usable, target / np.sqrt(np.where(usable, spread, 1.0)), 1.0)
     if keep is None:
-        # Equal variances keep their order, and PCA's sign (largest entry positive) is turned only
-        # where another is clearly larger, so that rounding cannot reorder or flip components.
+        # Equal variances keep their order, and a sign (PCA's: the largest entry positive) is turned
+        # only where another is clearly larger, so that rounding cannot reorder or flip components.
         rounded = np.round(explained / max(explained.max(), np.finfo(float).tiny), 9)
         order = np.argsort(-rounded, kind="stable")
-        sign = np.where(-components.min(axis=1) > components.max(axis=1) * (1 + 1e-6), -1.0, 1.0)
+        turned = -components.min(axis=1) > components.max(axis=1) * (1 + 1e-6)
+        sign = np.where(turned & (not oriented), -1.0, 1.0)
     else:
         order, sign = keep.order, np.sign(keep.scale)
     return Coordinates(

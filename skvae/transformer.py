@@ -461,6 +461,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             some.rows,
             mean,
             closed_form=closed_form and net.module_.likelihood.exact_start,
+            oriented=self.init == "pca" and net.module_.likelihood.linear_model == "pca",
             whiten=self.whiten,
             keep=keep,
         )
