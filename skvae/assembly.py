@@ -21,10 +21,11 @@ from ._random import scoped_seed
 from .batches import Rows, working_units
 from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
 from .devices import chosen_device
+from .likelihoods import suited_likelihood
 from .linear_start import best_gain, linear_start
 from .moments import Moments, some_rows
 from .net import VAENet
-from .parts import build, continued, parts_of
+from .parts import build, continued, made_likelihood, parts_of
 from .splits import selects, split_rows
 
 # Defaults of training; docs/defaults.md has the measurements behind them.
@@ -78,13 +79,15 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     """
     rows = Rows(X, transform=params.batch_transform, device=chosen_device(params.device))
     if earlier is None:
-        k = _n_components(params, rows, seed)
-        vae = build(params, k, X.shape)
+        law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
+        k = _n_components(params, likelihood, rows, seed)
+        vae = build(params, likelihood, k, X.shape)
     else:
+        law = earlier.parts_["likelihood_"]
         k = _earlier_k(params, earlier)
         vae = continued(params, k, earlier, otherwise="set warm_start=False")
-    with scoped_seed(seed):
-        check_support(vae.likelihood, rows, name_column)
+        with scoped_seed(seed):
+            check_support(vae.likelihood, rows, name_column)
 
     train, valid = split_rows(params, rows, k, seed)
     random_start = params.init == "random" and earlier is None
@@ -93,7 +96,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     net = _net(params, vae, len(train), valid, rows.device, seed, schedule, at_optimum)
     net.at_optimum_ = at_optimum
     net.initialize()
-    net.parts_ = parts_of(params, k)
+    net.parts_ = parts_of(params, k) | {"likelihood_": law}
     start = None
     if earlier is None:
         start = _load_start(params, net, train, seed)
@@ -152,13 +155,15 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     rows = Rows(X, transform=params.batch_transform, device=chosen_device(params.device))
     part = Subset(rows, np.arange(len(rows)))
     if earlier is None:
-        k = _n_components(params, rows, seed)
-        vae = build(params, k, X.shape)
+        law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
+        k = _n_components(params, likelihood, rows, seed)
+        vae = build(params, likelihood, k, X.shape)
     else:
+        law = earlier.parts_["likelihood_"]
         k = _earlier_k(params, earlier)
         vae = continued(params, k, earlier, otherwise="start anew with fit").float()
-    with scoped_seed(seed):
-        check_support(vae.likelihood, rows, name_column)
+        with scoped_seed(seed):
+            check_support(vae.likelihood, rows, name_column)
     random_start = params.init == "random" and earlier is None
     last = [("best_epoch", BestEpoch(select=False, accept_any=random_start))]
     schedule = [*_given_callbacks(params), *last]
@@ -167,7 +172,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     net.at_optimum_ = at_optimum
     net.set_params(max_epochs=1)
     net.initialize()
-    net.parts_ = parts_of(params, k)
+    net.parts_ = parts_of(params, k) | {"likelihood_": law}
     if earlier is None:
         _load_start(params, net, part, seed)
     else:
@@ -227,16 +232,42 @@ def _recall(optimizer, earlier):
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
-def check_support(likelihood, rows, name_column):
-    """Have the likelihood look at all rows of a `Rows`, a chunk at a time."""
+def _fresh_likelihood(params, rows, name_column, seed):
+    """The name or factory of the law, "auto" resolved, and what it makes, which has looked at all
+    rows of a `Rows`."""
+    law = params.likelihood
+    with scoped_seed(seed):
+        if law == "auto":
+            law = suited_likelihood(rows.chunks())
+            if params.verbose:
+                print(f"likelihood='auto' is {law!r} on these rows.")
+        likelihood = made_likelihood(law, rows.X.shape[1])
+    with scoped_seed(seed):
+        check_support(likelihood, rows, name_column, learn=True)
+    return law, likelihood
+
+
+def check_support(likelihood, rows, name_column, *, learn=False):
+    """Have the likelihood look at all rows of a `Rows`, a chunk at a time; in a first fit it
+    learns its support from them."""
     first = 0
     for chunk in rows.chunks():
         likelihood.check_support(chunk, name_column, first)
+        if learn:
+            likelihood.learn_support(chunk)
         first += len(chunk)
 
 
-def _start_rows(part, seed, *, ddof=1):
-    """The rows of a part in float64, as the linear start sees them.
+def _some_rows(part, seed):
+    """The rows of a part in float64, or a random part of very many."""
+    rows, indices = part.dataset, np.asarray(part.indices)
+    at_most = max(1, _START_VALUES // rows.X.shape[1])
+    with scoped_seed(seed):
+        return np.vstack(list(rows.chunks(indices[some_rows(len(indices), at_most)])))
+
+
+def _start_rows(likelihood, part, seed, *, ddof=1):
+    """The features of a part's rows in float64, as the linear start sees them.
 
     More of them than `_START_VALUES` are replaced by fewer rows of the same mean and covariance,
     which are all that a linear model looks at; with too many columns for that, by a random part.
@@ -244,7 +275,7 @@ def _start_rows(part, seed, *, ddof=1):
     the same each time in one fit.
     """
     rows, indices = part.dataset, np.asarray(part.indices)
-    n_columns = rows.X.shape[1]
+    n_columns = likelihood.n_inputs
     if len(indices) * n_columns > _START_VALUES:
         if n_columns > _START_COLUMNS:
             indices = indices[some_rows(len(indices), _START_VALUES // n_columns)]
@@ -252,19 +283,24 @@ def _start_rows(part, seed, *, ddof=1):
             moments = Moments(full=True)
             with scoped_seed(seed):
                 for chunk in rows.chunks(indices):
-                    moments.add(chunk)
+                    moments.add(likelihood.start_rows(chunk))
             return moments.stand_in(max(10_000, 10 * n_columns), ddof)
     with scoped_seed(seed):
-        return np.vstack(list(rows.chunks(indices)))
+        return np.vstack([likelihood.start_rows(chunk) for chunk in rows.chunks(indices)])
 
 
-def _n_components(params, rows, seed):
-    """The number of components, as PCA takes `n_components` with its full solver."""
-    wanted, limit = params.n_components, min(rows.X.shape)
+def _n_components(params, likelihood, rows, seed):
+    """The number of components, as PCA of the features takes `n_components` with its full
+    solver."""
+    wanted, limit = params.n_components, min(len(rows), likelihood.n_inputs)
     if wanted is None:
         return limit
     if not isinstance(wanted, Integral):
-        X = _start_rows(Subset(rows, np.arange(len(rows))), seed)
+        part = Subset(rows, np.arange(len(rows)))
+        if not likelihood.features_are_columns:
+            likelihood = deepcopy(likelihood)
+            likelihood.set_units(_some_rows(part, seed))
+        X = _start_rows(likelihood, part, seed)
         # Minka's evidence depends on the number of rows, which X can stand in for.
         solved = PCA(None if wanted == "mle" and len(X) < len(rows) else wanted, svd_solver="full")
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -448,15 +484,19 @@ def _load_start(params, net, part, seed):
     """Load the linear start fitted on a part of the rows into the module; None with random
     weights."""
     vae = net.module_
-    X = _start_rows(part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
-    vae.likelihood.set_units(X)
+    # Other features than the columns need the units before them.
+    if not vae.likelihood.features_are_columns:
+        vae.likelihood.set_units(_some_rows(part, seed))
+    X = _start_rows(vae.likelihood, part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
+    if vae.likelihood.features_are_columns:
+        vae.likelihood.set_units(X)
     start = None if params.init == "random" else _linear_start(vae, X, len(part), seed)
     if start is not None:
         vae.load_start(start)
     vae.prior.load_start(partial(_some_posterior, net, part, seed))
     if start is not None and not vae.likelihood.exact_start:
         few = Subset(part.dataset, np.asarray(part.indices)[:_GAIN_ROWS])
-        some = Rows(_start_rows(few, seed), device=net.device)
+        some = Rows(_some_rows(few, seed), device=net.device)
         some.set_units(vae.likelihood.centre, vae.likelihood.scale)
 
         def objective(gain):
@@ -500,7 +540,7 @@ def _gain_of_more_rows(net, train, valid, start, seed):
     that is a gain, and an epoch has to beat it too. The start is fitted on as much less than the
     training part as that is less than all rows, and its loss on the held-out rows measured.
     """
-    n_train, n_features = len(train), train.dataset.X.shape[1]
+    n_train, n_features = len(train), net.module_.likelihood.n_inputs
     n_fewer = n_train * n_train // (n_train + len(valid))
     if n_train > _PLENTY_OF_ROWS * n_features:
         return 0.0
@@ -508,7 +548,7 @@ def _gain_of_more_rows(net, train, valid, start, seed):
         return math.inf
     vae = net.module_
     fewer = np.asarray(train.indices)[np.random.RandomState(seed).permutation(n_train)[:n_fewer]]
-    X = _start_rows(Subset(train.dataset, fewer), seed)
+    X = _start_rows(vae.likelihood, Subset(train.dataset, fewer), seed)
     loss = net.validate(valid).mean()
     vae.load_start(replace(_linear_start(vae, X, n_fewer, seed), gain=start.gain))
     gain = net.validate(valid).mean() - loss

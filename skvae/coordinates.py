@@ -1,6 +1,7 @@
 """The public coordinates: from posterior means to columns in PCA's units, and back."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,11 +38,12 @@ class Coordinates:
         Latents by decreasing explained variance.
     inactive : ndarray of shape (k,), bool
         By latent.
-    components : ndarray of shape (k, n_features)
-        By column of T: the direction, a unit row, in which the column moves a reconstruction at
-        the latent origin.
+    components : ndarray of shape (k, n_inputs)
+        By column of T: the direction, a unit row, in which the column moves the features of a
+        reconstruction at the latent origin.
     explained_variance : ndarray of shape (k,)
-        By column of T: variance of the data, in squared units of X, along what the latent moves.
+        By column of T: variance of the features, in the squared units of `start_rows` (of X where
+        they are its columns), along what the latent moves.
     """
 
     centre: np.ndarray
@@ -98,16 +100,18 @@ def measure_coordinates(
     The variance that the reconstructions explain, total less residual, is shared out among the
     latents in proportion to Var[mu_i / shrinkage_i] times the mean squared norm of the decoder's
     derivative along latent i. In a linear model these are PCA's eigenvalues themselves.
+    All of this is measured on the features that enter the linear start: the columns of X, the
+    logarithms of positive columns and of counts, the one-hot columns of codes.
 
     Parameters
     ----------
     net : VAENet
     columns : Moments
-        Of the columns of X, over all rows.
+        Of the features of X, over all rows.
     posterior : PosteriorMoments
         Over all rows.
-    X : ndarray of shape (n, n_features), float64
-        The rows, or a random part of many.
+    X : ndarray of shape (n, n_inputs), float64
+        The features of the rows, or of a random part of many.
     mean : ndarray of shape (n, k)
         The posterior means of these.
     closed_form : bool
@@ -179,22 +183,27 @@ def measure_coordinates(
 
 
 def _explained_part(net, X, z):
-    """The part of the variance of the rows X that the reconstructions at z explain."""
-    likelihood = net.module_.likelihood
-    errors = X - (net.apply("decode", z) * likelihood.scale + likelihood.centre)
+    """The part of the variance of the features X that the reconstructions at z explain."""
+    centre, scale = net.module_.likelihood.feature_mean_units()
+    errors = X - (net.apply(_feature_mean, z) * scale + centre)
     deviations = ((X - X.mean(axis=0)) ** 2).sum()
     return 1 - (errors**2).sum() / deviations if deviations > 0 else 0.0
 
 
+def _feature_mean(module, z):
+    return module.likelihood.feature_mean(module.outputs(z))
+
+
 def _derivatives(net, points):
-    """The decoder's derivatives along each latent, in the units of X.
+    """The derivatives of the features of a reconstruction along each latent, in their units.
 
     Returns the mean over all points but the last of their squared norms, (k,), and the derivatives
-    themselves at the last point, (k, n_features).
+    themselves at the last point, (k, n_inputs).
     """
     n_components = points.shape[1]
-    scale = net.module_.likelihood.scale
-    lengths, at_last = np.empty(n_components), np.empty((n_components, len(scale)))
+    likelihood = net.module_.likelihood
+    scale = likelihood.feature_mean_units()[1]
+    lengths, at_last = np.empty(n_components), np.empty((n_components, likelihood.n_inputs))
     for i in range(n_components):
 
         def along(module, z, i=i):
@@ -202,7 +211,7 @@ def _derivatives(net, points):
                 z = z.clone()
                 direction = torch.zeros_like(z)
                 direction[:, i] = 1.0
-                return jvp(module.decode, z, direction)[1]
+                return jvp(partial(_feature_mean, module), z, direction)[1]
 
         derivative = net.apply(along, points) * scale
         lengths[i] = np.sum(derivative[:-1] ** 2, axis=1).mean()

@@ -18,9 +18,15 @@ _MANY_ROWS = 8000
 _MANY_COLUMNS = 64
 
 
-def build(params, k, shape):
-    """The model of the parts that the parameters name, called with the sizes of X."""
-    (n_samples, n_features), sizes = shape, _hidden_layer_sizes(params, shape)
+def made_likelihood(law, n_features):
+    """The likelihood that a name or a factory stands for, before it has seen rows."""
+    return _made(LIKELIHOODS.get(law, law), Likelihood, "likelihood", n_features)
+
+
+def build(params, likelihood, k, shape):
+    """The model of the parts that the parameters name, called with the sizes of X, around a
+    likelihood that has learnt its support."""
+    n_samples, sizes = shape[0], _hidden_layer_sizes(params, shape)
     if not all(
         type(size) is not bool and isinstance(size, Integral) and size > 0 for size in sizes
     ):
@@ -30,8 +36,6 @@ def build(params, k, shape):
             f"network is a {type(params.network).__name__} itself; pass a factory (n_in, n_out) -> "
             "torch.nn.Module, which is called once for the encoder and once for the decoder."
         )
-    law = LIKELIHOODS.get(params.likelihood, params.likelihood)
-    likelihood = _made(law, Likelihood, "likelihood", n_features)
     prior = _made(PRIORS.get(params.prior, params.prior), Prior, "prior", k)
     if params.free_bits and not prior.closed_form:
         raise ValueError(
@@ -51,7 +55,7 @@ def build(params, k, shape):
         make_encoder = partial(network, hidden_layer_sizes=sizes)
         make_decoder = partial(network, hidden_layer_sizes=sizes[::-1])
     # Copied, should a factory hand out a module of the user's own: it would be trained and cast.
-    encoder = deepcopy(make_encoder(n_features, 2 * k))
+    encoder = deepcopy(make_encoder(likelihood.n_inputs, 2 * k))
     decoder = deepcopy(make_decoder(k, likelihood.n_outputs))
     # A small sample says little of what lies beyond two standard deviations, a large one does.
     limit = max(2.0, 2.0 * math.log10(n_samples) - 2.0)
@@ -64,7 +68,7 @@ def _made(factory, kind, name, size):
     part = deepcopy(factory(size))
     if not isinstance(part, kind):
         raise TypeError(
-            f"{name} must be a factory that returns a skvae.{kind.__module__.split('.')[-1]}."
+            f"{name} must be a factory that returns a skvae.{kind.__module__.split('.')[1]}."
             f"{kind.__name__}; it returned {type(part).__name__}."
         )
     if kind is Likelihood:

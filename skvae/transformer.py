@@ -213,7 +213,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             StrOptions({"mle"}),
             None,
         ],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), callable],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), callable],
         "prior": [StrOptions(set(PRIORS)), callable],
         "network": [StrOptions(set(NETWORKS)), callable],
         "hidden_layer_sizes": [
@@ -439,7 +439,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         posterior = PosteriorMoments()
         with scoped_seed(seed):
             for chunk in Rows(X, transform=self.batch_transform).chunks():
-                columns.add(chunk)
+                columns.add(net.module_.likelihood.start_rows(chunk))
                 posterior.add(*self._posterior(chunk))
                 some.add(chunk)
         return posterior
@@ -451,6 +451,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.best_epoch_ = best.best_epoch_ if getattr(best, "accepted_", False) else 0
         self.n_samples_ = columns.count
         self.n_components_ = net.module_.n_components
+        self.likelihood_ = net.parts_["likelihood_"]
         self._seed = seed
         self._columns = columns
         mean = self._posterior(some.rows)[0]
@@ -458,7 +459,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             net,
             columns,
             posterior,
-            some.rows,
+            net.module_.likelihood.start_rows(some.rows),
             mean,
             closed_form=closed_form and net.module_.likelihood.exact_start,
             oriented=self.init == "pca" and net.module_.likelihood.linear_model == "pca",
@@ -794,6 +795,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         likelihood = self.net_.module_.likelihood
+        if not likelihood.has_moments:
+            raise ValueError(
+                f"likelihood={self.likelihood_!r} is a law of codes, which have no covariance."
+            )
         k = self.n_components_
         n_draws = max(_COVARIANCE_DRAWS, 8 * k)
         with scoped_seed(self._seed), torch.no_grad():

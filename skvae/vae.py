@@ -87,7 +87,7 @@ class VAE(nn.Module):
     likelihood : Likelihood
     prior : Prior
     encoder : nn.Module
-        Maps (n, n_features) to (n, 2 * n_components): f_e and f_v side by side.
+        Maps (n, likelihood.n_inputs) to (n, 2 * n_components): f_e and f_v side by side.
     decoder : nn.Module
         Maps (n, n_components) to (n, likelihood.n_outputs): f_d.
     n_components : int
@@ -108,13 +108,13 @@ class VAE(nn.Module):
         super().__init__()
         self.n_components = n_components
         self.latent_limit = latent_limit
-        n_features, n_outputs = likelihood.n_features, likelihood.n_outputs
+        n_inputs, n_outputs = likelihood.n_inputs, likelihood.n_outputs
         self.likelihood = likelihood
         self.prior = prior
-        prior.set_columns(n_features)
-        self.encoder = silent(encoder, n_features, 2 * n_components, "encoder")
+        prior.set_columns(likelihood.n_features)
+        self.encoder = silent(encoder, n_inputs, 2 * n_components, "encoder")
         self.decoder = silent(decoder, n_components, n_outputs, "decoder")
-        self.affine_encoder = nn.Linear(n_features, n_components)
+        self.affine_encoder = nn.Linear(n_inputs, n_components)
         self.affine_decoder = nn.Linear(n_components, n_outputs)
         self.affine_log_variance = nn.Parameter(torch.zeros(n_components))
 
@@ -124,7 +124,8 @@ class VAE(nn.Module):
         likelihood = self.likelihood
         weight, bias = likelihood.decoder_start(start)
         shift = start.projection @ (likelihood.feature_centre - start.mean)
-        self.affine_encoder.weight.copy_(torch.as_tensor(start.projection * likelihood.scale))
+        weight_of_features = start.projection * likelihood.feature_scale
+        self.affine_encoder.weight.copy_(torch.as_tensor(weight_of_features))
         self.affine_encoder.bias.copy_(torch.as_tensor(shift))
         self.affine_log_variance.copy_(torch.as_tensor(start.log_variance))
         self.affine_decoder.weight.copy_(torch.as_tensor(weight))
@@ -226,4 +227,4 @@ class VAE(nn.Module):
         """Draws of x from p(z) through p(x|z), in working units, shape (n_samples, n_features);
         without `noise` the means of p(x|z) instead of draws from it."""
         z = self.prior_law().sample((n_samples,))
-        return self.likelihood.law(self.outputs(z)).sample() if noise else self.decode(z)
+        return self.likelihood.sample(self.outputs(z)) if noise else self.decode(z)

@@ -1,0 +1,390 @@
+"""Laws of counts."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.distributions import Binomial, Distribution
+from torch.distributions import Multinomial as MultinomialLaw
+from torch.distributions import NegativeBinomial as NegativeBinomialLaw
+from torch.distributions import Poisson as PoissonLaw
+
+from .likelihood import LAW_NOISE_FLOOR, Likelihood, fill, refuse
+
+# float32 has no larger odd numbers, and log-factorials of larger ones lose whole nats in it.
+_LARGEST_COUNT = 2.0**24
+# Log rates stay within this of zero downwards, and this above the log of the largest count.
+_LEAST_LOG_RATE = -20.0
+_ABOVE_LARGEST = 5.0
+# Dispersions r stay within these: nearly all zeros, and Poisson's law to a hair.
+_DISPERSIONS = 1e-4, 1e4
+# The part of zeros that inflation starts with.
+_INFLATIONS = 0.01, 0.9
+# Totals of training rows that are kept: quantiles of them.
+_TOTALS = 1000
+
+
+def is_count(X):
+    """Where an array holds counts: 0, 1, 2, ..., up to 2^24."""
+    return (X >= 0) & (X <= _LARGEST_COUNT) & (np.floor(X) == X)
+
+
+class _Counts(Likelihood):
+    """Abstract: columns of counts, of a row whose total is modelled or given.
+
+    The features are log(1 + x), or where the law is given the row's total log(1 + m x / total)
+    with m the median total of the training rows, centred, and divided by the column's standard
+    deviation or the typical one, whichever is larger. Without a row `mean` and `variance` are at
+    the median total, and `sample` draws totals among (quantiles of) those of the training rows.
+    A row of zeros counts as one of total 1.
+    """
+
+    measure = "mass"
+    exact_start = False
+    features_are_columns = False
+    library_size = False
+    name = "poisson"
+    _units = (*Likelihood._units, "median_total", "totals", "_mean", "_offset", "_ceiling")
+
+    def __init__(self, n_features):
+        super().__init__(n_features)
+        for name in ("offset", "feature_mid"):
+            self.register_buffer(name, torch.zeros(n_features), persistent=False)
+        self.register_buffer("feature_unit", torch.ones(n_features), persistent=False)
+        self.median_total, self.totals, self._ceiling = 1.0, np.ones(1), 0.0
+        self._offset = self._mean = np.zeros(n_features)
+
+    def _fill_buffers(self):
+        fill(self.offset, self._offset)
+        fill(self.feature_mid, self.feature_centre)
+        fill(self.feature_unit, self.feature_scale)
+
+    def check_support(self, X, name_column, first_row=0):
+        needed = f"likelihood={self.name!r} needs columns of counts (0, 1, 2, ..., up to 2^24)"
+        advice = "Counts may not be scaled, normalized or centred before."
+        refuse(~is_count(X), X, needed, name_column, first_row, advice)
+
+    def set_units(self, X):
+        totals = X.sum(axis=1)
+        self.median_total = max(1.0, float(np.median(totals)))
+        parts = (np.arange(_TOTALS) + 0.5) / _TOTALS
+        self.totals = np.quantile(totals, parts, method="inverted_cdf")
+        # Half a count in a column that has none keeps its logarithm finite.
+        self._mean = np.maximum(X.sum(axis=0), 0.5) / len(X)
+        self._offset = np.log(self._mean)
+        if self.library_size:
+            self._offset -= math.log(self._mean.sum())
+            self._mean = self.median_total * np.exp(self._offset)
+        self._ceiling = math.log1p(X.max()) + _ABOVE_LARGEST
+        features = self.start_rows(X)
+        self.feature_centre = features.mean(axis=0)
+        deviation = features.std(axis=0)
+        typical = math.sqrt(np.mean(deviation**2))
+        self.feature_scale = np.maximum(deviation, typical) if typical else np.ones_like(deviation)
+        self._fill_buffers()
+
+    def start_rows(self, X):
+        if self.library_size:
+            X = X * (self.median_total / np.maximum(X.sum(axis=1, keepdims=True), 1.0))
+        return np.log1p(X)
+
+    def features(self, x):
+        if self.library_size:
+            x = x * (self.median_total / x.sum(-1, keepdim=True).clamp(min=1.0))
+        return (x.log1p() - self.feature_mid) / self.feature_unit
+
+    def law(self, outputs, total=None):
+        """The distribution of the columns; `total` (..., 1) is that of their row, the training
+        rows' median by default, and plays no part where the law is not given it."""
+        raise NotImplementedError
+
+    def log_prob(self, outputs, x):
+        total = x.sum(-1, keepdim=True) if self.library_size else None
+        return self.law(outputs, total).log_prob(x)
+
+    def sample(self, outputs):
+        return self.law(outputs, self._drawn_totals(outputs)).sample()
+
+    def _drawn_totals(self, outputs):
+        if not self.library_size:
+            return None
+        totals = torch.as_tensor(self.totals, dtype=outputs.dtype, device=outputs.device)
+        places = torch.randint(len(totals), outputs.shape[:-1], device=outputs.device)
+        return totals[places].unsqueeze(-1)
+
+    def feature_mean(self, outputs):
+        return self.mean(outputs).log1p()
+
+    def _log_rates(self, outputs, total):
+        """log E[x_j|z] of Poisson's law, in nats: the outputs are relative to the column means."""
+        logits = outputs + self.offset
+        if self.library_size:
+            total = torch.as_tensor(self.median_total if total is None else total).to(logits)
+            logits = F.log_softmax(logits, -1) + total.clamp(min=1.0).log()
+        return logits.clamp(_LEAST_LOG_RATE, self._ceiling)
+
+    def least_noise(self):
+        # The variance of log(1 + x) under Poisson's law, to first order.
+        return LAW_NOISE_FLOOR * float(np.mean(self._mean / (1 + self._mean) ** 2))
+
+    def decoder_start(self, start):
+        weight = start.gain * start.loadings
+        # So that E[exp(w.z + bias)] over the prior is one: the column means stay what they are.
+        return weight, -0.5 * np.sum(weight**2, axis=1)
+
+
+class Poisson(_Counts):
+    """p(x_j|z) = Poisson(rate_j(z)): counts whose variance is their mean; a mass.
+
+    log rate_j = log(column mean) + output_j, cut at -20 below and at 5 above the logarithm of the
+    largest training count, before exp can overflow. With `library_size=True`
+    rate_j = total * softmax(log(column share) + output)_j with the row's own total, and scores are
+    log p(x | total). The default is False: a law of x itself, which may be ranked with others.
+
+    It starts from PCA of log(1 + x): PCA's posterior for the encoder, the log means as bias, and
+    PCA's loadings times one scalar.
+
+    Parameters
+    ----------
+    n_features : int
+    library_size : bool, default=False
+
+    References
+    ----------
+    P. Gopalan, J. M. Hofman, D. M. Blei, "Scalable Recommendation with Hierarchical Poisson
+    Factorization", UAI 2015.
+    """
+
+    def __init__(self, n_features, library_size=False):
+        super().__init__(n_features)
+        self.library_size = library_size
+
+    def law(self, outputs, total=None):
+        return PoissonLaw(self._log_rates(outputs, total).exp(), validate_args=False)
+
+
+class NegativeBinomial(_Counts):
+    """p(x_j|z) = NB(mean mu_j(z), dispersion r_j), variance mu + mu^2 / r: counts that vary more
+    than Poisson's; a mass.
+
+    Gamma(x + r) / (Gamma(r) x!) (r / (r + mu))^r (mu / (r + mu))^x. The means are those of
+    `Poisson`, with `library_size` as there, False by default for the same reason. The dispersions
+    are one a column, learned, within 1e-4 and 1e4; they start by the method of moments, as what
+    the start's loadings leave of the column's variance.
+
+    Parameters
+    ----------
+    n_features : int
+    library_size : bool, default=False
+
+    References
+    ----------
+    R. Lopez, J. Regier, M. B. Cole, M. I. Jordan, N. Yosef, "Deep generative modeling for
+    single-cell transcriptomics", Nature Methods 15, 2018.
+    """
+
+    name = "negative_binomial"
+    _units = (*_Counts._units, "_excess")
+
+    def __init__(self, n_features, library_size=False):
+        super().__init__(n_features)
+        self.library_size = library_size
+        self._excess = np.ones(n_features)
+        self.log_dispersion = nn.Parameter(torch.zeros(n_features))
+
+    def set_units(self, X):
+        super().set_units(X)
+        self._excess = _excess(X, self._mean, self.median_total if self.library_size else None)
+        fill(self.log_dispersion, _log_dispersion(self._excess))
+
+    def law(self, outputs, total=None):
+        log_mean = self._log_rates(outputs, total)
+        return _negative_binomial(log_mean, self.log_dispersion)
+
+    def decoder_start(self, start):
+        weight, bias = super().decoder_start(start)
+        fill(self.log_dispersion, _log_dispersion(_left_over(self._excess, weight)))
+        return weight, bias
+
+
+class ZeroInflatedNegativeBinomial(_Counts):
+    """p(x_j|z) = pi_j(z) [x_j = 0] + (1 - pi_j(z)) NB(x_j; mu_j(z), r_j): sparse counts; a mass.
+
+    As in the single-cell field, the decoder gives each column's log share and the logit of the
+    part pi_j of zeros that its mean does not explain; mu_j is the row's own total times the share
+    (`library_size=True`, the default: in such data the total of a row says how much of it was
+    sequenced). Scores are then log p(x | total): rank them only with other laws that are given the
+    total. With `library_size=False` log mu_j is the output, as in `Poisson`. Dispersions r_j and
+    limits are those of `NegativeBinomial`.
+
+    It starts as `NegativeBinomial` does, with the part of zeros that this leaves unexplained, but
+    at least a hundredth.
+
+    Parameters
+    ----------
+    n_features : int
+    library_size : bool, default=True
+
+    References
+    ----------
+    R. Lopez, J. Regier, M. B. Cole, M. I. Jordan, N. Yosef, "Deep generative modeling for
+    single-cell transcriptomics", Nature Methods 15, 2018.
+    """
+
+    name = "zero_inflated_negative_binomial"
+    outputs_per_feature = 2
+    _units = (*_Counts._units, "_excess", "_inflation")
+
+    def __init__(self, n_features, library_size=True):
+        super().__init__(n_features)
+        self.library_size = library_size
+        self._excess, self._inflation = np.ones(n_features), np.zeros(n_features)
+        self.register_buffer("inflation", torch.zeros(n_features), persistent=False)
+        self.log_dispersion = nn.Parameter(torch.zeros(n_features))
+
+    def _fill_buffers(self):
+        super()._fill_buffers()
+        fill(self.inflation, self._inflation)
+
+    def set_units(self, X):
+        super().set_units(X)
+        self._excess = _excess(X, self._mean, self.median_total if self.library_size else None)
+        fill(self.log_dispersion, _log_dispersion(self._excess))
+        dispersion = np.exp(_log_dispersion(self._excess))
+        explained = (1 + self._mean / dispersion) ** -dispersion
+        part = ((X == 0).mean(axis=0) - explained) / np.maximum(1 - explained, 1e-9)
+        part = np.clip(part, *_INFLATIONS)
+        self._inflation = np.log(part / (1 - part))
+        self._fill_buffers()
+
+    def law(self, outputs, total=None):
+        outputs, logits = outputs.chunk(2, dim=-1)
+        counts = _negative_binomial(self._log_rates(outputs, total), self.log_dispersion)
+        return ZeroInflated(counts, logits + self.inflation)
+
+    def decoder_start(self, start):
+        weight, bias = super().decoder_start(start)
+        fill(self.log_dispersion, _log_dispersion(_left_over(self._excess, weight)))
+        if not self.library_size:
+            # Inflation takes from the mean what the counts have to give back.
+            bias += np.logaddexp(0, self._inflation)
+        return np.vstack([weight, np.zeros_like(weight)]), np.append(bias, np.zeros_like(bias))
+
+
+class Multinomial(_Counts):
+    """p(x|z) = Multinomial(x; total, softmax(logits(z))): words of a text, given how many; a mass.
+
+    total! / prod_j x_j! prod_j p_j^x_j with the row's own total, the coefficient included: scores
+    are log p(x | total). It does not factorize over columns, so that `log_prob` has one. Given z
+    the columns are correlated, by -p_i p_j total; `variance` is the diagonal, total p (1 - p).
+
+    It starts from PCA of log(1 + m x / total), m the median total: PCA's posterior for the
+    encoder, the log shares as bias, and PCA's loadings times one scalar.
+
+    References
+    ----------
+    D. Liang, R. G. Krishnan, M. D. Hoffman, T. Jebara, "Variational Autoencoders for Collaborative
+    Filtering", WWW 2018.
+    """
+
+    name = "multinomial"
+    library_size = True
+
+    def law(self, outputs, total=None):
+        """The distribution of a row. torch's knows rows of one total only: its log-probability
+        takes the total from the row."""
+        return MultinomialLaw(1, logits=outputs + self.offset, validate_args=False)
+
+    def log_prob(self, outputs, x):
+        return self.law(outputs).log_prob(x).unsqueeze(-1)
+
+    def mean(self, outputs):
+        return self.median_total * self.law(outputs).probs
+
+    def variance(self, outputs):
+        probs = self.law(outputs).probs
+        return self.median_total * probs * (1 - probs)
+
+    def sample(self, outputs):
+        # A column at a time, of what the columns before it left over.
+        probs = self.law(outputs).probs
+        left = self._drawn_totals(outputs).squeeze(-1)
+        tails = probs.flip(-1).cumsum(-1).flip(-1)
+        parts = (probs / tails).nan_to_num(0.0).clamp(0, 1)
+        parts[..., -1] = 1.0
+        columns = torch.zeros_like(probs)
+        for j in range(self.n_features):
+            columns[..., j] = Binomial(left, parts[..., j], validate_args=False).sample()
+            left = left - columns[..., j]
+        return columns
+
+    def decoder_start(self, start):
+        return start.gain * start.loadings, np.zeros(self.n_features)
+
+
+class ZeroInflated(Distribution):
+    """Zero with the probability sigmoid(logits), else a draw of `counts`.
+
+    Parameters
+    ----------
+    counts : torch.distributions.Distribution
+        Of non-negative integers.
+    logits : tensor of the batch shape
+    """
+
+    has_rsample = False
+
+    def __init__(self, counts, logits):
+        self.counts, self.logits = counts, logits
+        super().__init__(counts.batch_shape, validate_args=False)
+
+    def log_prob(self, value):
+        of_counts = F.logsigmoid(-self.logits) + self.counts.log_prob(value)
+        of_zero = torch.logaddexp(F.logsigmoid(self.logits), of_counts)
+        return torch.where(value == 0, of_zero, of_counts)
+
+    @property
+    def mean(self):
+        return torch.sigmoid(-self.logits) * self.counts.mean
+
+    @property
+    def variance(self):
+        inflation = torch.sigmoid(self.logits)
+        spread = self.counts.variance + inflation * self.counts.mean**2
+        return (1 - inflation) * spread
+
+    @torch.no_grad()
+    def sample(self, sample_shape=()):
+        draws = self.counts.sample(sample_shape)
+        return draws * torch.bernoulli(torch.sigmoid(-self.logits).expand_as(draws))
+
+
+def _negative_binomial(log_mean, log_dispersion):
+    log_dispersion = log_dispersion.clamp(*np.log(_DISPERSIONS))
+    return NegativeBinomialLaw(
+        log_dispersion.exp(), logits=log_mean - log_dispersion, validate_args=False
+    )
+
+
+def _excess(X, mean, median_total):
+    """1 / r of each column by the method of moments: the squared deviations from the mean, or
+    from the share of the row's total, are mu + mu^2 / r."""
+    size = np.ones(len(X)) if median_total is None else X.sum(axis=1) / median_total
+    squares = np.einsum("ij,ij->j", X, X) - 2 * mean * (size @ X) + mean**2 * (size @ size)
+    return (squares - mean * size.sum()) / (mean**2 * (size @ size))
+
+
+def _left_over(excess, weight):
+    """1 / r of each column where the rates have log variances of their own: what these leave.
+
+    Of a rate with log variance v the second moment is exp(v) times the squared mean, so that
+    1 + excess = (1 + left) exp(v).
+    """
+    return (1 + excess) * np.exp(-np.sum(weight**2, axis=1)) - 1
+
+
+def _log_dispersion(excess):
+    least, most = _DISPERSIONS
+    return -np.log(np.clip(excess, 1 / most, 1 / least))
