@@ -41,6 +41,9 @@ class Likelihood(nn.Module):
     exact_start : bool
         Whether that start is the optimum of the linear model. Where it is not, the loadings are
         multiplied by one scalar, found by a line search on the training ELBO.
+    searched_noise : bool
+        Whether a second scalar, a factor on PCA's noise variance, is searched beside that one: the
+        variance that PCA leaves over is not the noise of every law.
     shared_noise : bool
         Whether one noise variance, in the units of X, serves all columns.
     features_are_columns : bool
@@ -60,6 +63,7 @@ class Likelihood(nn.Module):
     measure = "density"
     linear_model = "pca"
     exact_start = True
+    searched_noise = False
     shared_noise = False
     features_are_columns = True
     has_moments = True

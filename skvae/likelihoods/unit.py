@@ -70,14 +70,16 @@ class ContinuousBernoulli(_UnitColumns):
     exceeds 9.2, 2.2 nats a column, however many values are exactly 0 or 1. `mean` is
     l / (2l - 1) + 1 / (2 artanh(1 - 2l)), not l.
 
-    It starts from PCA: PCA's posterior for the encoder, the logits that give the column means as
-    bias, and PCA's loadings times one scalar.
+    It starts from PCA: its posterior, at a noise that is searched, for the encoder, the logits that
+    give the column means as bias, and its loadings times one scalar.
 
     References
     ----------
     G. Loaiza-Ganem, J. P. Cunningham, "The continuous Bernoulli: fixing a pervasive error in
     variational autoencoders", NeurIPS 2019, equations 5 to 8.
     """
+
+    searched_noise = True
 
     def check_support(self, X, name_column, first_row=0):
         needed = "likelihood='continuous_bernoulli' needs columns between 0 and 1"
