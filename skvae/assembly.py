@@ -22,7 +22,7 @@ from .batches import Rows, working_units
 from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
 from .devices import chosen_device
 from .likelihoods import suited_likelihood
-from .linear_start import best_gain, linear_start
+from .linear_start import best_gain, best_noise_and_gain, linear_start
 from .moments import Moments, some_rows
 from .net import VAENet
 from .parts import build, continued, made_likelihood, parts_of
@@ -164,6 +164,8 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
         vae = continued(params, k, earlier, otherwise="start anew with fit").float()
         with scoped_seed(seed):
             check_support(vae.likelihood, rows, name_column)
+            for chunk in rows.chunks():
+                vae.likelihood.check_stream(chunk, name_column)
     random_start = params.init == "random" and earlier is None
     last = [("best_epoch", BestEpoch(select=False, accept_any=random_start))]
     schedule = [*_given_callbacks(params), *last]
@@ -496,15 +498,24 @@ def _load_start(params, net, part, seed):
     vae.prior.load_start(partial(_some_posterior, net, part, seed))
     if start is not None and not vae.likelihood.exact_start:
         few = Subset(part.dataset, np.asarray(part.indices)[:_GAIN_ROWS])
-        some = Rows(_some_rows(few, seed), device=net.device)
+        columns = vae.likelihood.features_are_columns
+        few = _start_rows(vae.likelihood, few, seed) if columns else _some_rows(few, seed)
+        some = Rows(few, device=net.device)
         some.set_units(vae.likelihood.centre, vae.likelihood.scale)
 
-        def objective(gain):
-            vae.load_start(replace(start, gain=gain))
+        def objective(noise, gain):
+            vae.load_start(replace(start.with_noise(noise), gain=gain))
             return -net.validate(some).mean()
 
-        start = replace(start, gain=best_gain(objective))
+        if vae.likelihood.searched_noise:
+            noise, gain = best_noise_and_gain(objective)
+        else:
+            noise, gain = 1.0, best_gain(lambda gain: objective(1.0, gain))
+        start = replace(start.with_noise(noise), gain=gain)
         vae.load_start(start)
+        if noise != 1:
+            # The posterior that the prior has seen was another.
+            vae.prior.load_start(partial(_some_posterior, net, part, seed))
     return start
 
 
@@ -550,7 +561,8 @@ def _gain_of_more_rows(net, train, valid, start, seed):
     fewer = np.asarray(train.indices)[np.random.RandomState(seed).permutation(n_train)[:n_fewer]]
     X = _start_rows(vae.likelihood, Subset(train.dataset, fewer), seed)
     loss = net.validate(valid).mean()
-    vae.load_start(replace(_linear_start(vae, X, n_fewer, seed), gain=start.gain))
+    of_fewer = _linear_start(vae, X, n_fewer, seed).with_noise(start.noise_factor)
+    vae.load_start(replace(of_fewer, gain=start.gain))
     gain = net.validate(valid).mean() - loss
     vae.load_start(start)
     return max(0.0, float(gain))

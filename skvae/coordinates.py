@@ -11,9 +11,9 @@ from .moments import Moments, some_rows
 from .vae import INACTIVE_NATS, LEAST_RELIABILITY, SHRINKAGE_EXPONENTS
 
 # Rows over which the Jacobian of the decoder is averaged;
-_JACOBIAN_ROWS = 512
+JACOBIAN_ROWS = 512
 # in a stream, which is measured after every chunk, fewer.
-_STREAM_JACOBIAN_ROWS = 64
+STREAM_JACOBIAN_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,17 @@ class PosteriorMoments:
 
 
 def measure_coordinates(
-    net, columns, posterior, X, mean, *, closed_form, oriented, whiten, keep=None
+    net,
+    columns,
+    posterior,
+    X,
+    mean,
+    *,
+    closed_form,
+    oriented,
+    whiten,
+    keep=None,
+    jacobian_rows=JACOBIAN_ROWS,
 ):
     """Measure the coordinates on the posterior of the rows that the model was fitted on.
 
@@ -123,6 +133,8 @@ def measure_coordinates(
     whiten : bool
     keep : Coordinates, optional
         Earlier coordinates whose order and signs stay.
+    jacobian_rows : int, default=512
+        Rows over which the decoder's derivatives are averaged, at most.
     """
     spread = posterior.means.variance()
     centre, latent_variance = np.zeros_like(spread), np.ones_like(spread)
@@ -146,7 +158,7 @@ def measure_coordinates(
                 shrinkage, reconstructed = reliability**exponent, by_these
 
     # The origin is the last row.
-    rows = some_rows(len(mean), _JACOBIAN_ROWS if keep is None else _STREAM_JACOBIAN_ROWS)
+    rows = some_rows(len(mean), jacobian_rows)
     points = np.vstack([centre + (mean[rows] - centre) / shrinkage, centre[None]])
     lengths, at_origin = _derivatives(net, points)
 

@@ -10,7 +10,7 @@ M. E. Tipping, C. M. Bishop, "Probabilistic Principal Component Analysis", JRSS 
 equations 6 to 8; J. Lucas et al., "Don't Blame the ELBO!", NeurIPS 2019, section 4.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.decomposition import PCA, FactorAnalysis
@@ -21,6 +21,8 @@ from .moments import Moments
 @dataclass(frozen=True)
 class LinearStart:
     """The linear VAE q(z|x) = N(A (x - w), diag exp b), E[x|z] = W z + w, in the units of X.
+
+    X are here the features of the rows.
 
     Attributes
     ----------
@@ -36,6 +38,8 @@ class LinearStart:
         s2 or the diagonal of Psi.
     gain : float
         A factor on the loadings, for laws that have no closed form.
+    noise_factor : float
+        What PCA's own noise variance was multiplied by, for such laws.
     """
 
     mean: np.ndarray
@@ -44,6 +48,21 @@ class LinearStart:
     log_variance: np.ndarray
     noise_variance: float | np.ndarray
     gain: float = 1.0
+    noise_factor: float = 1.0
+
+    def with_noise(self, factor):
+        """PCA's start with the posterior that its loadings have under a noise variance times a
+        factor of at least one: wider, and nearer to the prior."""
+        if factor == 1.0:
+            return self
+        # W'W / s2, the precision that the data add to the prior's.
+        precision = np.expm1(-self.log_variance) / factor
+        return replace(
+            self,
+            projection=self.loadings.T / (factor * self.noise_variance * (1 + precision[:, None])),
+            log_variance=-np.log1p(precision),
+            noise_factor=factor * self.noise_factor,
+        )
 
 
 def linear_start(X, n_components, *, model, least_noise, seed, n_samples=None):
@@ -137,6 +156,17 @@ def best_gain(objective):
     finer = best * 2.0 ** (np.array([-3, -2, -1, 1, 2, 3]) / 4)
     scores |= {gain: objective(gain) for gain in finer}
     return float(max(scores, key=scores.__getitem__))
+
+
+def best_noise_and_gain(objective):
+    """The factor on the noise, a power of two from 1 to 64, and the gain with the greatest
+    objective(noise, gain): the gain, then the noise from 1 upwards as long as that is better, then
+    the gain again."""
+    noise, gain = 1.0, best_gain(lambda gain: objective(1.0, gain))
+    best = objective(noise, gain)
+    while noise < 64 and (score := objective(2 * noise, gain)) > best:
+        noise, best = 2 * noise, score
+    return noise, best_gain(lambda gain: objective(noise, gain)) if noise > 1 else gain
 
 
 _MODELS = {"pca": _pca_start, "factor_analysis": _factor_analysis_start}

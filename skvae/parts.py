@@ -20,6 +20,11 @@ _MANY_COLUMNS = 64
 
 def made_likelihood(law, n_features):
     """The likelihood that a name or a factory stands for, before it has seen rows."""
+    if isinstance(law, Likelihood):
+        raise ValueError(
+            f"likelihood is a {type(law).__name__} itself; pass its class, or another factory "
+            "n_features -> Likelihood, which is called once in fit."
+        )
     return _made(LIKELIHOODS.get(law, law), Likelihood, "likelihood", n_features)
 
 

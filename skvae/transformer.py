@@ -29,7 +29,12 @@ from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, scoped_seed
 from .assembly import SKORCH_PREFIXES, check_support, streamed_net, trained_net
 from .batches import Rows, working_units
-from .coordinates import PosteriorMoments, measure_coordinates
+from .coordinates import (
+    JACOBIAN_ROWS,
+    STREAM_JACOBIAN_ROWS,
+    PosteriorMoments,
+    measure_coordinates,
+)
 from .likelihoods import LIKELIHOODS
 from .moments import Moments, RowSample, some_rows
 from .networks import ACTIVATIONS, NETWORKS
@@ -63,10 +68,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Number of latent components. As in PCA with its full solver, a float is the part of the
         variance that so many of PCA's components explain, "mle" is Minka's choice for PCA, and
         None is min(n_samples, n_features).
-    likelihood : {"gaussian", "diagonal_gaussian", "heteroscedastic_gaussian", "bernoulli"} or \
-            callable, default="gaussian"
-        The law p(x|z): one noise variance (pPCA's), one a column (FactorAnalysis's), one a column
-        given by the decoder, or binary columns. Or a factory `n_features -> Likelihood`.
+    likelihood : str or callable, default="gaussian"
+        The law p(x|z) of the columns. Real: "gaussian" (one noise variance, pPCA's),
+        "diagonal_gaussian" (one a column, FactorAnalysis's), "heteroscedastic_gaussian" (one a
+        column, given by the decoder), "student_t", "laplace" (heavy tails), "lognormal" (positive).
+        Between 0 and 1: "bernoulli" (binary), "continuous_bernoulli" (grey). Counts: "poisson",
+        "negative_binomial", "zero_inflated_negative_binomial" (as a share of the row's total),
+        "multinomial" (given the row's total). Integer codes: "categorical". The classes are in
+        `skvae.likelihoods`. Or a factory `n_features -> Likelihood`, such as
+        `partial(skvae.likelihoods.Poisson, library_size=True)`.
+        "auto" looks at the rows of the fit: "bernoulli" where all are 0 or 1, "negative_binomial"
+        where all are counts, else "gaussian". It may pick another law in another fold of a
+        cross-validation, whose scores cannot be compared: name the law there.
     prior : {"normal", "mixture", "vamp", "flow", "fitted"} or callable, default="normal"
         The law p(z): N(0, I); a mixture of Gaussians, a VampPrior or a neural spline flow (of the
         package zuko), learned jointly; or a mixture of Gaussians fitted to the encoder when
@@ -157,6 +170,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     ----------
     net_ : VAENet
         The skorch net; `net_.module_` is the VAE.
+    likelihood_ : str or callable
+        The law that was fitted: `likelihood`, or what "auto" picked.
     best_epoch_ : int
         The epoch whose weights the model has; 0 is the start: PCA with `init="pca"`, or the
         earlier fit at a warm start.
@@ -166,15 +181,20 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     components_ : ndarray of shape (n_components, n_features)
         Unit directions in which the components move a reconstruction, at the latent origin: the
         Jacobian of `inverse_transform`, scaled to unit rows. By decreasing explained variance.
+        These, the variances and `mean_` are those of the features that PCA starts from: the columns
+        of X, but log x for "lognormal", log(1 + x) for counts (of a row brought to the median
+        total where the law is given the total), and for "categorical" one-hot columns, one for
+        each code of each column.
     explained_variance_, explained_variance_ratio_, singular_values_ : ndarray of shape \
             (n_components,)
         Variance of the data that each component explains: PCA's where the model is linear, and
         in all the variance of the rows less that of their reconstructions' errors. The ratios sum
         to at most 1.
     mean_ : ndarray of shape (n_features,)
+        Of the features.
     noise_variance_ : float or ndarray of shape (n_features,)
         Variance of x given z, in squared units of X, averaged over rows; one number where the
-        likelihood shares it.
+        likelihood shares it. Of a "categorical" column that of its one-hot columns in all.
     n_features_in_, n_samples_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Where X had string column names.
@@ -417,7 +437,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 posterior.add(*self._posterior(some.rows))
                 kept = self.coordinates_ if fitted else None
                 self._set_fitted(
-                    net, self._seed if fitted else seed, columns, posterior, some, False, kept
+                    net,
+                    self._seed if fitted else seed,
+                    columns,
+                    posterior,
+                    some,
+                    False,
+                    kept,
+                    STREAM_JACOBIAN_ROWS,
                 )
         return self
 
@@ -444,7 +471,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 some.add(chunk)
         return posterior
 
-    def _set_fitted(self, net, seed, columns, posterior, some, closed_form, keep):
+    def _set_fitted(
+        self,
+        net,
+        seed,
+        columns,
+        posterior,
+        some,
+        closed_form,
+        keep,
+        jacobian_rows=JACOBIAN_ROWS,
+    ):
         """The fitted attributes, from what was measured on the rows."""
         self.history_ = net.history
         best = dict(net.callbacks_)["best_epoch"]
@@ -465,11 +502,19 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             oriented=self.init == "pca" and net.module_.likelihood.linear_model == "pca",
             whiten=self.whiten,
             keep=keep,
+            jacobian_rows=jacobian_rows,
         )
         n_inactive = int(self.coordinates_.inactive.sum())
         if n_inactive:
             n_active = self.n_components_ - n_inactive
             advice = f"n_components={n_active} would do" if n_active else "X is noise to the model"
+            scale = net.module_.likelihood.scale
+            ratio = scale.max() / scale.min()
+            if net.module_.likelihood.shared_noise and ratio > 1e5:
+                advice = (
+                    f"the scales of the columns of X differ by a factor of {ratio:.0e}, and the "
+                    "least noise there can be hides the smaller ones: scale X, as by StandardScaler"
+                )
             warnings.warn(
                 f"{n_inactive} of {self.n_components_} latent components carry less than 0.01 nats "
                 f"per row and are left as they are; {advice}.",
@@ -518,8 +563,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         -------
         T : ndarray of shape (n_samples, n_components)
             By decreasing explained variance. With `whiten=False` a column has the standard
-            deviation of what it explains, in the units of X; with `whiten=True` unit variance on
-            the training rows. float32 for float32 rows, else float64.
+            deviation of what it explains, in the units of the features (see `components_`); with
+            `whiten=True` unit variance on the training rows. float32 for float32 rows, else
+            float64.
 
         Raises
         ------
@@ -534,6 +580,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def inverse_transform(self, X):
         """The mean of p(x|z), in the units of the data, at the latents that the columns stand for.
+
+        With `likelihood="categorical"` it is the most probable code of each column; where the law
+        is given the row's total, the mean of a row of the median total of the training rows.
 
         Parameters
         ----------
@@ -662,7 +711,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         -------
         log_prob : ndarray of shape (n_samples,)
             In nats: of a density in the units of X, or of a probability where the likelihood's
-            `measure` is "mass". Only like may be compared with like.
+            `measure` is "mass". Only like may be compared with like: log p(x | total), of the laws
+            that are given the row's total, with its own kind alone.
 
         References
         ----------
@@ -787,11 +837,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Cov E[x|z] + E Var[x|z], over draws of z whose mean and covariance are, with
         `prior="normal"`, exactly those of p(z): PCA's or FactorAnalysis's own where the model is
-        linear.
+        linear. Var[x|z] is taken as diagonal, which leaves something out for "multinomial" alone.
 
         Returns
         -------
         covariance : ndarray of shape (n_features, n_features)
+
+        Raises
+        ------
+        ValueError
+            With `likelihood="categorical"`: codes have no covariance.
         """
         check_is_fitted(self)
         likelihood = self.net_.module_.likelihood

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
 from skvae import VAETransformer
@@ -242,3 +243,19 @@ def test_a_network_that_is_silent_at_some_points_only_starts_silent_too(seed):
 
 def relu_ended(n_in, n_out):
     return torch.nn.Sequential(torch.nn.Linear(n_in, n_out), torch.nn.ReLU())
+
+
+@pytest.mark.parametrize("ratio", [1e3, 1e5, 3e5])
+def test_a_column_far_larger_than_the_others_hides_none(ratio):
+    X = np.random.RandomState(0).normal(size=(1000, 4)) * [ratio, 1, 0.5, 0.3]
+    vae, pca = VAETransformer(2, max_epochs=0).fit(X), PCA(2, svd_solver="full").fit(X)
+    spread = pca.transform(X).std(axis=0)
+    assert np.abs((vae.transform(X) - pca.transform(X)) / spread).max() < 1e-6
+    # scikit-learn's own score goes by a matrix whose condition number is the ratio's square.
+    np.testing.assert_allclose(vae.score_samples(X), pca.score_samples(X), atol=1e-3)
+
+
+def test_columns_that_the_noise_floor_hides_are_said_to_be():
+    X = np.random.RandomState(0).normal(size=(1000, 4)) * [1e8, 1, 0.5, 0.3]
+    with pytest.warns(ConvergenceWarning, match=r"scales of the columns.*StandardScaler"):
+        VAETransformer(2, max_epochs=0).fit(X)

@@ -18,6 +18,7 @@ from skvae.likelihoods import (
     LIKELIHOODS,
     LOGIT_LIMIT,
     SHARED_NOISE_FLOOR,
+    WIDEST_NOISE_FLOOR,
     Bernoulli,
     Categorical,
     Gaussian,
@@ -133,7 +134,8 @@ def scipy_law(name, likelihood, outputs, total=None):
         return InflatedLaw(counts, special.expit(outputs[:, D:] + likelihood.inflation.numpy()))
     location = outputs[:, :D] * scale + likelihood.feature_centre
     if law == "gaussian":
-        variance = (scale**2).mean() * (SHARED_NOISE_FLOOR + np.exp(noise["log_noise"]))
+        floor = max(SHARED_NOISE_FLOOR * scale.min() ** 2, WIDEST_NOISE_FLOOR * scale.max() ** 2)
+        variance = floor + (scale**2).mean() * np.exp(noise["log_noise"])
         return stats.norm(location, np.full(D, variance**0.5))
     if law == "heteroscedastic_gaussian":
         return stats.norm(location, scale * np.sqrt(COLUMN_NOISE_FLOOR + np.exp(outputs[:, D:])))
@@ -395,7 +397,10 @@ def test_noise_floor_bounds_the_density_of_a_perfect_column(name):
         outputs[:, D:] = -1e3
     perfect = likelihood.log_prob(outputs, torch.zeros(1, D).double()).detach().numpy()[0]
     if name == "gaussian":
-        floor = np.full(D, SHARED_NOISE_FLOOR * (likelihood.scale**2).mean())
+        variances = likelihood.scale**2
+        floor = np.full(
+            D, max(SHARED_NOISE_FLOOR * variances.min(), WIDEST_NOISE_FLOOR * variances.max())
+        )
     else:
         floor = COLUMN_NOISE_FLOOR * likelihood.scale**2
     np.testing.assert_allclose(perfect, -0.5 * np.log(2 * np.pi * floor), rtol=1e-9)

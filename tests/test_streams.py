@@ -283,3 +283,15 @@ def test_rates_are_those_of_the_first_chunk(init):
     assert rates[0] == rates[1] == rates[2]
     # The affine path has less only where it began at its optimum.
     assert (min(rates[0]) < max(rates[0])) == (init == "pca")
+
+
+def test_a_column_that_was_constant_and_varies():
+    still = CHUNKS[0].copy()
+    still[:, 2] = 0.0
+    vae = small(likelihood="diagonal_gaussian").partial_fit(still)
+    before = vae.transform(FRESH)
+    with pytest.raises(ValueError, match="column 2 was constant in the first rows of the stream"):
+        vae.partial_fit(CHUNKS[1])
+    np.testing.assert_array_equal(vae.transform(FRESH), before)
+    # One noise for all columns has no such trouble.
+    streamed(small(), [still, CHUNKS[1]])

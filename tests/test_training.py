@@ -20,6 +20,7 @@ import skvae
 from skvae import VAETransformer, assembly
 from skvae.batches import Batches, Rows
 from skvae.callbacks import BestEpoch, KLWarmup, WarmupStableDecay
+from skvae.likelihoods import Gaussian
 
 CURVE = np.random.RandomState(0).uniform(-2, 2, size=400)
 # A parabola with a little noise: a line misses it, a small network does not.
@@ -777,3 +778,34 @@ def test_the_nets_own_forward_takes_rows():
     assert len(log_pz) == len(log_qz) == len(kl) == len(X)
     bound = (log_px.sum(2).mean(1) - kl.sum(1)).mean().item()
     assert bound == pytest.approx(vae.elbo(X).elbo.mean(), abs=0.3)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "diagonal_gaussian", "negative_binomial"])
+def test_weights_are_saved_and_loaded_by_skorch(likelihood, tmp_path):
+    counts = np.random.RandomState(0).poisson(3.0, size=(60, 4)).astype(float)
+    vae = fitted(counts, likelihood=likelihood, max_epochs=2)
+    before = vae.score_samples(counts)
+    vae.net_.save_params(f_params=tmp_path / "weights.pt")
+    with torch.no_grad():
+        vae.net_.module_.affine_encoder.weight.zero_()
+        vae.net_.module_.likelihood.scale = vae.net_.module_.likelihood.scale * 2
+    assert (vae.score_samples(counts) != before).all()
+    vae.net_.load_params(f_params=tmp_path / "weights.pt")
+    np.testing.assert_array_equal(vae.score_samples(counts), before)
+
+
+def test_a_likelihood_is_made_by_a_factory():
+    with pytest.raises(ValueError, match="likelihood is a Gaussian itself; pass its class"):
+        fitted(likelihood=Gaussian(3))
+
+
+class ScaledTwice(Gaussian):
+    """Uses the log scale in a product, which training has to differentiate."""
+
+    def log_prob(self, outputs, x):
+        log_scale = self.log_scale(outputs)
+        return self.law(outputs * (log_scale + 2) / (log_scale + 2)).log_prob(x) - log_scale
+
+
+def test_a_law_of_the_users_own_may_use_the_log_scale():
+    assert np.isfinite(fitted(likelihood=ScaledTwice, max_epochs=2).score(X))

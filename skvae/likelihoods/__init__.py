@@ -11,6 +11,7 @@ from .counts import (
 from .likelihood import COLUMN_NOISE_FLOOR, LAW_NOISE_FLOOR, Likelihood
 from .real import (
     SHARED_NOISE_FLOOR,
+    WIDEST_NOISE_FLOOR,
     DiagonalGaussian,
     Gaussian,
     HeteroscedasticGaussian,
@@ -26,6 +27,7 @@ __all__ = [
     "LIKELIHOODS",
     "LOGIT_LIMIT",
     "SHARED_NOISE_FLOOR",
+    "WIDEST_NOISE_FLOOR",
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",

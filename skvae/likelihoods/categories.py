@@ -17,8 +17,9 @@ class Categorical(Likelihood):
     probability zero, and rows with such a code are refused. The features are the one-hot columns
     of these codes, centred, so that n_inputs = n_outputs is the number of codes of all columns.
 
-    It starts from PCA of the features: PCA's posterior for the encoder, the log frequencies of the
-    codes (half a row added to each) as bias, and PCA's loadings times one scalar.
+    It starts from PCA of the features: its posterior, at a noise that is searched, for the encoder,
+    the log frequencies of the codes (half a row added to each) as bias, and its loadings times one
+    scalar.
 
     Codes are no numbers, so that E[x|z] says nothing: `mean` is the most probable code of each
     column, and `variance` is that of its one-hot columns in all, 1 - sum_c p_c^2. There is no
@@ -31,6 +32,7 @@ class Categorical(Likelihood):
 
     measure = "mass"
     exact_start = False
+    searched_noise = True
     features_are_columns = False
     has_moments = False
     _units = (*Likelihood._units, "seen", "_frequency")
@@ -66,9 +68,10 @@ class Categorical(Likelihood):
         return self.n_inputs
 
     def set_extra_state(self, state):
-        if not np.array_equal(self.seen, state["seen"]):
+        seen = state["seen"].cpu().numpy()
+        if not np.array_equal(self.seen, seen):
             dtype = self.offset.dtype
-            self.seen = state["seen"]
+            self.seen = seen.copy()
             self._lay_out()
             self.offset = self.offset.to(dtype)
         super().set_extra_state(state)

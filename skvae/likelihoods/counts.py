@@ -43,6 +43,7 @@ class _Counts(Likelihood):
 
     measure = "mass"
     exact_start = False
+    searched_noise = True
     features_are_columns = False
     library_size = False
     name = "poisson"
@@ -129,8 +130,14 @@ class _Counts(Likelihood):
         # The variance of log(1 + x) under Poisson's law, to first order.
         return LAW_NOISE_FLOOR * float(np.mean(self._mean / (1 + self._mean) ** 2))
 
+    def _weight(self, start):
+        """Loadings of log rates from those of log(1 + x), which are mean / (1 + mean) of them to
+        first order: by the root of that, for by all of it rare columns would be mostly noise."""
+        rarity = np.sqrt((1 + self._mean) / self._mean)
+        return start.gain * start.loadings * rarity[:, None]
+
     def decoder_start(self, start):
-        weight = start.gain * start.loadings
+        weight = self._weight(start)
         # So that E[exp(w.z + bias)] over the prior is one: the column means stay what they are.
         return weight, -0.5 * np.sum(weight**2, axis=1)
 
@@ -143,8 +150,8 @@ class Poisson(_Counts):
     rate_j = total * softmax(log(column share) + output)_j with the row's own total, and scores are
     log p(x | total). The default is False: a law of x itself, which may be ranked with others.
 
-    It starts from PCA of log(1 + x): PCA's posterior for the encoder, the log means as bias, and
-    PCA's loadings times one scalar.
+    It starts from PCA of log(1 + x): its posterior, at a noise that is searched, for the encoder,
+    the log means as bias, and its loadings, times the root of (1 + mean) / mean and one scalar.
 
     Parameters
     ----------
@@ -169,7 +176,7 @@ class NegativeBinomial(_Counts):
     """p(x_j|z) = NB(mean mu_j(z), dispersion r_j), variance mu + mu^2 / r: counts that vary more
     than Poisson's; a mass.
 
-    Gamma(x + r) / (Gamma(r) x!) (r / (r + mu))^r (mu / (r + mu))^x. The means are those of
+    Gamma(x + r) / (Gamma(r) x!) (r / (r + mu))^r (mu / (r + mu))^x. Means and start are those of
     `Poisson`, with `library_size` as there, False by default for the same reason. The dispersions
     are one a column, learned, within 1e-4 and 1e4; they start by the method of moments, as what
     the start's loadings leave of the column's variance.
@@ -280,8 +287,7 @@ class Multinomial(_Counts):
     are log p(x | total). It does not factorize over columns, so that `log_prob` has one. Given z
     the columns are correlated, by -p_i p_j total; `variance` is the diagonal, total p (1 - p).
 
-    It starts from PCA of log(1 + m x / total), m the median total: PCA's posterior for the
-    encoder, the log shares as bias, and PCA's loadings times one scalar.
+    It starts as `Poisson` does, from PCA of log(1 + m x / total), m the median total.
 
     References
     ----------
@@ -321,7 +327,7 @@ class Multinomial(_Counts):
         return columns
 
     def decoder_start(self, start):
-        return start.gain * start.loadings, np.zeros(self.n_features)
+        return self._weight(start), np.zeros(self.n_features)
 
 
 class ZeroInflated(Distribution):

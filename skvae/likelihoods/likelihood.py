@@ -41,6 +41,9 @@ class Likelihood(nn.Module):
     exact_start : bool
         Whether that start is the optimum of the linear model. Where it is not, the loadings are
         multiplied by one scalar, found by a line search on the training ELBO.
+    searched_noise : bool
+        Whether a second scalar, a factor on PCA's noise variance, is searched beside that one: the
+        variance that PCA leaves over is not the noise of every law.
     shared_noise : bool
         Whether one noise variance, in the units of X, serves all columns.
     features_are_columns : bool
@@ -60,6 +63,7 @@ class Likelihood(nn.Module):
     measure = "density"
     linear_model = "pca"
     exact_start = True
+    searched_noise = False
     shared_noise = False
     features_are_columns = True
     has_moments = True
@@ -85,10 +89,13 @@ class Likelihood(nn.Module):
         return self.outputs_per_feature * self.n_features
 
     def get_extra_state(self):
-        return {name: getattr(self, name) for name in self._units}
+        # Tensors: a file of weights may hold nothing else (`torch.load(weights_only=True)`).
+        return {name: torch.as_tensor(getattr(self, name)) for name in self._units}
 
     def set_extra_state(self, state):
-        vars(self).update(state)
+        for name, value in state.items():
+            array = value.cpu().numpy().copy()
+            setattr(self, name, array if array.ndim else array.item())
         self._log_scale = torch.as_tensor(np.log(self.scale))
         self._fill_buffers()
 
@@ -106,6 +113,10 @@ class Likelihood(nn.Module):
 
         X is a chunk of rows in float64, the first of which is row `first_row` of the whole.
         """
+
+    def check_stream(self, X, name_column):
+        """Raise a ValueError where rows X of a stream (float64) are such that the units, which are
+        those of its first rows, cannot serve them."""
 
     def learn_support(self, X):
         """Take in a chunk of the rows (float64) of a first fit, before there are networks: what
@@ -131,7 +142,9 @@ class Likelihood(nn.Module):
         """log scale, shape (n_features,), in the dtype and on the device of `like`."""
         kept = self._log_scale
         if kept.dtype != like.dtype or kept.device != like.device:
-            kept = torch.as_tensor(np.log(self.scale), dtype=like.dtype, device=like.device)
+            # A tensor made in inference mode could take no part in training.
+            with torch.inference_mode(False):
+                kept = torch.as_tensor(np.log(self.scale), dtype=like.dtype, device=like.device)
             self._log_scale = kept
         return kept
 

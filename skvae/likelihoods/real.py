@@ -12,9 +12,12 @@ from torch.distributions import StudentT as StudentTLaw
 
 from .likelihood import COLUMN_NOISE_FLOOR, Likelihood, fill, refuse
 
-# Least shared noise variance, relative to the mean variance of the columns. It is smaller, because
-# columns in different units make the leftover variance small beside the mean.
+# Least shared noise variance, relative to the variance of the column that varies least. It is
+# smaller, because columns in different units have one noise;
 SHARED_NOISE_FLOOR = 1e-9
+# but at least this part of the largest variance: float32, in which training is, has no smaller
+# deviations beside it.
+WIDEST_NOISE_FLOOR = 1e-12
 # A noise variance at its floor starts so little above it that sliding down gains nothing.
 _ABOVE_FLOOR = 1e-4
 # Noise variance of a constant column under DiagonalGaussian, in squared units of X: the constant
@@ -33,6 +36,12 @@ _LOG_CEILING = 30.0
 
 class _RealColumns(Likelihood):
     """Abstract: real columns, in working units of zero mean and unit variance."""
+
+    _units = (*Likelihood._units, "varies")
+
+    def __init__(self, n_features):
+        super().__init__(n_features)
+        self.varies = np.ones(n_features, dtype=bool)
 
     def check_support(self, X, name_column, first_row=0):
         too_large = np.argwhere(np.abs(X) > _LARGEST)
@@ -78,8 +87,8 @@ def _finite(x):
 class Gaussian(_RealColumns):
     """p(x|z) = N(mu(z), s2 I): one noise variance for all columns, learned, as in pPCA.
 
-    The noise variance, in squared units of X, is at least `SHARED_NOISE_FLOOR` times the mean
-    variance of the columns.
+    The noise variance, in squared units of X, is at least `SHARED_NOISE_FLOOR` times the least
+    variance of a column, and `WIDEST_NOISE_FLOOR` times the largest.
 
     References
     ----------
@@ -87,7 +96,7 @@ class Gaussian(_RealColumns):
     """
 
     shared_noise = True
-    _units = (*Likelihood._units, "_reference", "_log_reference")
+    _units = (*_RealColumns._units, "_reference", "_log_reference", "_floor")
 
     def __init__(self, n_features):
         super().__init__(n_features)
@@ -97,19 +106,22 @@ class Gaussian(_RealColumns):
         super().set_units(X)
         self._reference = float(np.mean(self.scale**2))
         self._log_reference = math.log(self._reference)
+        variances = self.scale**2 / self._reference
+        floors = SHARED_NOISE_FLOOR * variances.min(), WIDEST_NOISE_FLOOR * variances.max()
+        self._floor = float(max(floors))
 
     def law(self, outputs):
-        log_variance = torch.log(SHARED_NOISE_FLOOR + self.log_noise.exp()) + self._log_reference
+        log_variance = torch.log(self._floor + self.log_noise.exp()) + self._log_reference
         deviation = torch.exp(0.5 * log_variance - self.log_scale(outputs))
         return Normal(outputs, deviation, validate_args=False)
 
     def decoder_start(self, start):
-        noise = start.noise_variance / self._reference - SHARED_NOISE_FLOOR
-        fill(self.log_noise, np.log(np.maximum(noise, _ABOVE_FLOOR * SHARED_NOISE_FLOOR)))
+        noise = start.noise_variance / self._reference - self._floor
+        fill(self.log_noise, np.log(np.maximum(noise, _ABOVE_FLOOR * self._floor)))
         return self._location_start(start)
 
     def least_noise(self):
-        return (1 + _ABOVE_FLOOR) * SHARED_NOISE_FLOOR * self._reference
+        return (1 + _ABOVE_FLOOR) * self._floor * self._reference
 
 
 class _NoiseOfColumns(_RealColumns):
@@ -132,6 +144,16 @@ class _NoiseOfColumns(_RealColumns):
         least = (1 + _ABOVE_FLOOR) * COLUMN_NOISE_FLOOR
         self.scale[~self.varies] = math.sqrt(_CONSTANT_COLUMN_NOISE / least)
         self._log_scale = torch.as_tensor(np.log(self.scale))
+
+    def check_stream(self, X, name_column):
+        changed = ~self.varies & (np.abs(X - self.centre) > 1e-9 * (1 + np.abs(self.centre)))
+        if changed.any():
+            row, column = np.argwhere(changed)[0]
+            raise ValueError(
+                f"column {name_column(column)} was constant in the first rows of the stream and "
+                f"holds {X[row, column]:g} now: its noise variance is 1e-12. Start with rows in "
+                "which it varies, or use likelihood='gaussian'."
+            )
 
     def noise_variance(self):
         return COLUMN_NOISE_FLOOR + self.log_noise.exp()

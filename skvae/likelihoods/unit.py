@@ -46,8 +46,9 @@ class Bernoulli(_UnitColumns):
 
     def check_support(self, X, name_column, first_row=0):
         advice = (
-            "Binarize X (sklearn.preprocessing.Binarizer), or for values between 0 and 1 pass "
-            "batch_transform=torch.bernoulli to draw binary rows anew for every batch."
+            "Binarize X (sklearn.preprocessing.Binarizer). With values between 0 and 1 "
+            "batch_transform=torch.bernoulli draws binary rows anew for every batch of the fit; "
+            "rows that are scored have to be binary all the same, drawn once."
         )
         needed = "likelihood='bernoulli' needs columns of 0 and 1"
         refuse(~((X == 0) | (X == 1)), X, needed, name_column, first_row, advice)
@@ -70,14 +71,16 @@ class ContinuousBernoulli(_UnitColumns):
     exceeds 9.2, 2.2 nats a column, however many values are exactly 0 or 1. `mean` is
     l / (2l - 1) + 1 / (2 artanh(1 - 2l)), not l.
 
-    It starts from PCA: PCA's posterior for the encoder, the logits that give the column means as
-    bias, and PCA's loadings times one scalar.
+    It starts from PCA: its posterior, at a noise that is searched, for the encoder, the logits that
+    give the column means as bias, and its loadings times one scalar.
 
     References
     ----------
     G. Loaiza-Ganem, J. P. Cunningham, "The continuous Bernoulli: fixing a pervasive error in
     variational autoencoders", NeurIPS 2019, equations 5 to 8.
     """
+
+    searched_noise = True
 
     def check_support(self, X, name_column, first_row=0):
         needed = "likelihood='continuous_bernoulli' needs columns between 0 and 1"
