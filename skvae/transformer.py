@@ -760,8 +760,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
               half its square: more draws are needed;
             - `effective_sample_size`, as many draws from the exact posterior as the
               `n_importance_samples` ones of q(z|x) are worth. Near 1 a single draw decides;
-            - `elbo` in nats, and `gap`, which is `log_prob - elbo`: how far q(z|x) is from the
-              exact posterior, as KL(q(z|x) || p(z|x)) in nats, or a little more than that seen;
+            - `elbo` in nats, and `gap`, which is `log_prob - elbo`: an estimate, from below, of
+              KL(q(z|x) || p(z|x)), how far q(z|x) is from the exact posterior, in nats;
             - `bits_per_dimension`: minus `log_prob` in bits, for each column.
 
         Raises
