@@ -30,7 +30,7 @@ from .splits import selects, split_rows
 
 # Defaults of training; docs/defaults.md has the measurements behind them.
 _STEPS = 4000  # that "auto" epochs aim at,
-_EPOCHS = 10, 200  # within these,
+_EPOCHS = 8, 200  # within these,
 _MOST_STEPS = 60_000  # but for fewer passes over very many rows;
 _BATCHES = 10  # an epoch that an "auto" batch size aims at,
 _BATCH_SIZES = 64, 128  # within these

@@ -123,7 +123,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     max_epochs : "auto" or int, default="auto"
         Most passes over the training rows; 0 gives exactly PCA (with `"diagonal_gaussian"`
         FactorAnalysis's model, in columns of PCA's units). "auto" aims at
-        4000 optimizer steps, within 10 and 200 epochs, and at most 60,000 steps.
+        4000 optimizer steps, within 8 and 200 epochs, and at most 60,000 steps.
     batch_size : "auto" or int, default="auto"
         Rows of an optimizer step. "auto" is about a tenth of the rows, a power of two within 64
         and 128.
