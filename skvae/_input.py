@@ -1,27 +1,29 @@
 """X as the estimator takes it: scikit-learn's checks, with every problem located."""
 
 import numpy as np
+from scipy.sparse import csr_array, issparse
 from sklearn.utils.validation import check_array, validate_data
 
 FLOATS = [np.float64, np.float32]
 
 
 def checked_rows(estimator, X, *, reset):
-    """X as a finite array of two dimensions, checked by scikit-learn's `validate_data`.
+    """X as finite rows of two dimensions, checked by scikit-learn's `validate_data`.
 
-    Arrays of floats, integers and bools, `numpy.memmap` among them, are neither copied nor cast.
+    Arrays of floats, integers and bools, `numpy.memmap` among them, are neither copied nor cast,
+    and neither is a CSR matrix; of another sparse format a CSR copy is made.
 
     Parameters
     ----------
     estimator : BaseEstimator
         Its `n_features_in_` and `feature_names_in_` are set if `reset`, else compared.
-    X : array-like of shape (n_samples, n_features)
+    X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
     reset : bool
         True in `fit`.
 
     Returns
     -------
-    ndarray of shape (n_samples, n_features), of float64, float32, integers or bools
+    ndarray or SparseRows of shape (n_samples, n_features), of float64, float32, integers or bools
 
     Raises
     ------
@@ -30,15 +32,43 @@ def checked_rows(estimator, X, *, reset):
     """
     try:
         checked = validate_data(
-            estimator, X, dtype="numeric", reset=reset, ensure_min_samples=2 if reset else 1
+            estimator,
+            X,
+            accept_sparse="csr",
+            dtype="numeric",
+            reset=reset,
+            ensure_min_samples=2 if reset else 1,
         )
-        kept = checked.dtype in FLOATS or checked.dtype.kind in "iub"
-        return checked if kept else check_array(checked, dtype=np.float64)
+        if checked.dtype not in FLOATS and checked.dtype.kind not in "iub":
+            checked = check_array(checked, accept_sparse="csr", dtype=np.float64)
+        return SparseRows(checked) if issparse(checked) else checked
     except (ValueError, TypeError) as error:
         place = _first_problem(X)
         if place is None:
             raise
         raise type(error)(f"{error}\n{place}") from error
+
+
+class SparseRows:
+    """The rows of a CSR matrix, indexed like those of an array: what is asked for is made dense,
+    and nothing else is.
+
+    Parameters
+    ----------
+    matrix : sparse matrix or array in CSR format, of shape (n_samples, n_features)
+    """
+
+    def __init__(self, matrix):
+        # Of an array a slice has two dimensions, whatever is asked for; its parts are shared.
+        self._matrix = csr_array(matrix)
+        self.shape, self.dtype = matrix.shape, matrix.dtype
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        """The rows of a slice or of an array of indices, as an ndarray."""
+        return self._matrix[rows].toarray()
 
 
 def float_dtype(X):
@@ -54,6 +84,14 @@ def column_namer(estimator):
 
 def _first_problem(X):
     """Where X holds something that is not a finite number, in words; None if nothing is found."""
+    if issparse(X):
+        X = X.tocoo()
+        wrong = np.flatnonzero(~np.isfinite(X.data)) if X.dtype.kind == "f" else []
+        if not len(wrong):
+            return None
+        order = np.lexsort((X.col[wrong], X.row[wrong]))
+        first = wrong[order[0]]
+        return _located(X.data[first], X.row[first], X.col[wrong], X.col[first], [])
     names = list(getattr(X, "columns", []))
     try:
         values = np.asarray(X, dtype=object) if hasattr(X, "columns") else np.asarray(X)
@@ -69,14 +107,21 @@ def _first_problem(X):
     if not wrong.any():
         return None
     row, column = np.argwhere(wrong)[0]
-    value = values[row, column]
+    return _located(values[row, column], row, np.argwhere(wrong)[:, 1], column, names)
+
+
+def _located(value, row, columns, column, names):
+    """A sentence on the first wrong value; `columns` are those of all of them, with repeats."""
     value = value.item() if isinstance(value, np.generic) else value
-    name = repr(names[column]) if names else str(column)
-    columns = np.flatnonzero(wrong.any(axis=0))
-    listed = ", ".join(repr(names[j]) if names else str(j) for j in columns[:5])
+
+    def name(j):
+        return repr(names[j]) if names else str(j)
+
+    count, columns = len(columns), np.unique(columns)
+    listed = ", ".join(map(name, columns[:5])) + (", ..." if len(columns) > 5 else "")
     return (
-        f"The first such value is {value!r} at row {row}, column {name}; there are "
-        f"{wrong.sum()} in {len(columns)} column(s): {listed}{', ...' if len(columns) > 5 else ''}."
+        f"The first such value is {value!r} at row {row}, column {name(column)}; there are "
+        f"{count} in {len(columns)} column(s): {listed}."
     )
 
 

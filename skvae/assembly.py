@@ -41,7 +41,8 @@ _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
 _PRIOR_ROWS = 10_000  # whose q(z|x) a prior is started from or fitted to
-_GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at
+_GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at,
+_GAIN_VALUES = 2**21  # and values of these
 _START_VALUES = 2**25  # of the rows, up to which the start is fitted on the rows themselves,
 _START_COLUMNS = 2000  # and beyond which not on their covariance either
 
@@ -62,7 +63,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     Parameters
     ----------
     params : VAETransformer
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or SparseRows of shape (n_samples, n_features)
     seed : int
         The global generators have to be seeded with it by the caller.
     name_column : callable
@@ -137,7 +138,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     Parameters
     ----------
     params : VAETransformer
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or SparseRows of shape (n_samples, n_features)
     seed : int
         The global generators have to be seeded with it by the caller.
     name_column : callable
@@ -497,7 +498,8 @@ def _load_start(params, net, part, seed):
         vae.load_start(start)
     vae.prior.load_start(partial(_some_posterior, net, part, seed))
     if start is not None and not vae.likelihood.exact_start:
-        few = Subset(part.dataset, np.asarray(part.indices)[:_GAIN_ROWS])
+        n_few = max(1, min(_GAIN_ROWS, _GAIN_VALUES // vae.likelihood.n_inputs))
+        few = Subset(part.dataset, np.asarray(part.indices)[:n_few])
         columns = vae.likelihood.features_are_columns
         few = _start_rows(vae.likelihood, few, seed) if columns else _some_rows(few, seed)
         some = Rows(few, device=net.device)

@@ -42,8 +42,9 @@ class Rows(Dataset):
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Of any real dtype, a `numpy.memmap` too: only what is asked for is read and cast.
+    X : ndarray or SparseRows of shape (n_samples, n_features)
+        Of any real dtype, a `numpy.memmap` too: only what is asked for is read and cast. Sparse
+        rows never become dense all at once.
     transform : callable, optional
         Applied to every batch of rows, a tensor (n, n_features) in the units of X, before the
         working units, each time that the batch is asked for.
@@ -62,7 +63,7 @@ class Rows(Dataset):
         as it is."""
         self.centre, self.scale = centre, scale
         self.resident = None
-        if self.X.size * 4 <= _resident_bytes(self.device):
+        if isinstance(self.X, np.ndarray) and self.X.size * 4 <= _resident_bytes(self.device):
             resident = torch.empty(self.X.shape, dtype=torch.float32, device=self.device)
             for part in row_slices(*self.X.shape):
                 resident[part] = self._rows(self.X[part])

@@ -276,7 +276,7 @@ class VAENet(NeuralNet):
         ----------
         function : str or callable
             The name of a method of the module, or a function of the module and the tensors.
-        *arrays : ndarray, each of shape (n_samples, ...)
+        *arrays : ndarray or SparseRows, each of shape (n_samples, ...)
             Sliced along their first axis and given as tensors of `dtype` on the net's device.
         prepare : callable, optional
             Maps the slices to the array, or tuple of arrays, that the function takes.

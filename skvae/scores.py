@@ -21,7 +21,7 @@ def importance_scores(net, X, seed, n_draws, dtype):
     Parameters
     ----------
     net : VAENet
-    X : ndarray of shape (n, n_features)
+    X : ndarray or SparseRows of shape (n, n_features)
     seed : int
     n_draws : int
     dtype : torch.dtype

@@ -494,14 +494,6 @@ def test_other_shapes():
             small().fit(bad)
 
 
-def test_sparse_rows(fitted):
-    from scipy.sparse import csr_array
-
-    for method in (small().fit, fitted.transform):
-        with pytest.raises(TypeError, match=r"[Ss]parse data was passed"):
-            method(csr_array(rows(80)))
-
-
 @pytest.mark.parametrize("value", [-1.0, 0.5, 2.0, 255.0])
 def test_bernoulli_needs_zeros_and_ones(value):
     X = (rows(80) > 0).astype(float)

@@ -71,7 +71,7 @@ def test_tags():
     assert tags.non_deterministic is False
     assert tags._skip_test is False
     assert not tags.input_tags.allow_nan
-    assert not tags.input_tags.sparse
+    assert tags.input_tags.sparse
     assert not tags.target_tags.required
     assert tags.transformer_tags.preserves_dtype == ["float64", "float32"]
 

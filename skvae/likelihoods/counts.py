@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Binomial, Distribution
-from torch.distributions import Multinomial as MultinomialLaw
+from torch.distributions import Categorical as CategoricalLaw
 from torch.distributions import NegativeBinomial as NegativeBinomialLaw
 from torch.distributions import Poisson as PoissonLaw
 
@@ -299,12 +299,14 @@ class Multinomial(_Counts):
     library_size = True
 
     def law(self, outputs, total=None):
-        """The distribution of a row. torch's knows rows of one total only: its log-probability
-        takes the total from the row."""
-        return MultinomialLaw(1, logits=outputs + self.offset, validate_args=False)
+        """The distribution of one word, a column's number. torch's Multinomial knows rows of one
+        total only, and checks its probabilities anew in every batch."""
+        return CategoricalLaw(logits=outputs + self.offset, validate_args=False)
 
     def log_prob(self, outputs, x):
-        return self.law(outputs).log_prob(x).unsqueeze(-1)
+        coefficient = torch.lgamma(x.sum(-1) + 1) - torch.lgamma(x + 1).sum(-1)
+        words = torch.linalg.vecdot(x, self.law(outputs).logits)
+        return (coefficient + words).unsqueeze(-1)
 
     def mean(self, outputs):
         return self.median_total * self.law(outputs).probs
