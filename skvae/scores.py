@@ -37,16 +37,9 @@ def importance_scores(net, X, seed, n_draws, dtype):
     # The sums of the weights and of their squares, a piece of the draws at a time: memory does not
     # grow with them.
     log_sum = log_squares = -np.inf
-    for first, piece in _pieces(n_draws):
-        sums = net.apply(
-            _log_sums,
-            X,
-            prepare=_noisy(net, seed, first, piece),
-            dtype=dtype,
-            vectors_per_row=piece,
-        )
-        log_sum = np.logaddexp(log_sum, sums[0].astype(np.float64))
-        log_squares = np.logaddexp(log_squares, sums[1].astype(np.float64))
+    for _, sums in _by_pieces(_log_sums, net, X, seed, n_draws, dtype):
+        log_sum = np.logaddexp(log_sum, sums[0])
+        log_squares = np.logaddexp(log_squares, sums[1])
     return log_sum - np.log(n_draws), np.exp(2 * log_sum - log_squares)
 
 
@@ -63,22 +56,25 @@ def elbo_terms(net, X, seed, n_draws, dtype):
         the prior has no closed form of it.
     """
     elbo = kl = 0.0
-    for first, piece in _pieces(n_draws):
-        terms = net.apply(
-            _elbo_terms,
+    for part, terms in _by_pieces(_elbo_terms, net, X, seed, n_draws, dtype):
+        elbo = elbo + part * terms[0]
+        kl = kl + part * terms[1]
+    return elbo, kl
+
+
+def _by_pieces(function, net, X, seed, n_draws, dtype):
+    """Yield what part of the draws a piece of them is, and what the function says of the rows by
+    these, a pair of float64 arrays."""
+    for first in range(0, n_draws, _DRAWS_AT_ONCE):
+        piece = min(_DRAWS_AT_ONCE, n_draws - first)
+        of_piece = net.apply(
+            function,
             X,
             prepare=_noisy(net, seed, first, piece),
             dtype=dtype,
             vectors_per_row=piece,
         )
-        elbo = elbo + terms[0].astype(np.float64) * (piece / n_draws)
-        kl = kl + terms[1].astype(np.float64) * (piece / n_draws)
-    return elbo, kl
-
-
-def _pieces(n_draws):
-    for first in range(0, n_draws, _DRAWS_AT_ONCE):
-        yield first, min(_DRAWS_AT_ONCE, n_draws - first)
+        yield piece / n_draws, [column.astype(np.float64) for column in of_piece]
 
 
 def _noisy(net, seed, first, n_draws):

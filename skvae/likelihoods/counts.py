@@ -172,14 +172,48 @@ class Poisson(_Counts):
         return PoissonLaw(self._log_rates(outputs, total).exp(), validate_args=False)
 
 
-class NegativeBinomial(_Counts):
+class _DispersedCounts(_Counts):
+    """Abstract: counts that vary more than Poisson's, by a dispersion r a column: the variance is
+    mu + mu^2 / r.
+
+    The dispersions are learned, within 1e-4 and 1e4. They start by the method of moments, as what
+    the start's loadings leave of the column's variance.
+    """
+
+    _units = (*_Counts._units, "_excess")
+
+    def __init__(self, n_features, library_size):
+        super().__init__(n_features)
+        self.library_size = library_size
+        self._excess = np.ones(n_features)
+        self.log_dispersion = nn.Parameter(torch.zeros(n_features))
+
+    def set_units(self, X):
+        super().set_units(X)
+        self._excess = _excess(X, self._mean, self.median_total if self.library_size else None)
+        fill(self.log_dispersion, _log_dispersion(self._excess))
+
+    def _negative_binomial(self, outputs, total):
+        log_dispersion = self.log_dispersion.clamp(*np.log(_DISPERSIONS))
+        return NegativeBinomialLaw(
+            log_dispersion.exp(),
+            logits=self._log_rates(outputs, total) - log_dispersion,
+            validate_args=False,
+        )
+
+    def decoder_start(self, start):
+        weight, bias = super().decoder_start(start)
+        fill(self.log_dispersion, _log_dispersion(_left_over(self._excess, weight)))
+        return weight, bias
+
+
+class NegativeBinomial(_DispersedCounts):
     """p(x_j|z) = NB(mean mu_j(z), dispersion r_j), variance mu + mu^2 / r: counts that vary more
     than Poisson's; a mass.
 
     Gamma(x + r) / (Gamma(r) x!) (r / (r + mu))^r (mu / (r + mu))^x. Means and start are those of
     `Poisson`, with `library_size` as there, False by default for the same reason. The dispersions
-    are one a column, learned, within 1e-4 and 1e4; they start by the method of moments, as what
-    the start's loadings leave of the column's variance.
+    are one a column, learned, within 1e-4 and 1e4.
 
     Parameters
     ----------
@@ -193,30 +227,15 @@ class NegativeBinomial(_Counts):
     """
 
     name = "negative_binomial"
-    _units = (*_Counts._units, "_excess")
 
     def __init__(self, n_features, library_size=False):
-        super().__init__(n_features)
-        self.library_size = library_size
-        self._excess = np.ones(n_features)
-        self.log_dispersion = nn.Parameter(torch.zeros(n_features))
-
-    def set_units(self, X):
-        super().set_units(X)
-        self._excess = _excess(X, self._mean, self.median_total if self.library_size else None)
-        fill(self.log_dispersion, _log_dispersion(self._excess))
+        super().__init__(n_features, library_size)
 
     def law(self, outputs, total=None):
-        log_mean = self._log_rates(outputs, total)
-        return _negative_binomial(log_mean, self.log_dispersion)
-
-    def decoder_start(self, start):
-        weight, bias = super().decoder_start(start)
-        fill(self.log_dispersion, _log_dispersion(_left_over(self._excess, weight)))
-        return weight, bias
+        return self._negative_binomial(outputs, total)
 
 
-class ZeroInflatedNegativeBinomial(_Counts):
+class ZeroInflatedNegativeBinomial(_DispersedCounts):
     """p(x_j|z) = pi_j(z) [x_j = 0] + (1 - pi_j(z)) NB(x_j; mu_j(z), r_j): sparse counts; a mass.
 
     As in the single-cell field, the decoder gives each column's log share and the logit of the
@@ -242,14 +261,12 @@ class ZeroInflatedNegativeBinomial(_Counts):
 
     name = "zero_inflated_negative_binomial"
     outputs_per_feature = 2
-    _units = (*_Counts._units, "_excess", "_inflation")
+    _units = (*_DispersedCounts._units, "_inflation")
 
     def __init__(self, n_features, library_size=True):
-        super().__init__(n_features)
-        self.library_size = library_size
-        self._excess, self._inflation = np.ones(n_features), np.zeros(n_features)
+        super().__init__(n_features, library_size)
+        self._inflation = np.zeros(n_features)
         self.register_buffer("inflation", torch.zeros(n_features), persistent=False)
-        self.log_dispersion = nn.Parameter(torch.zeros(n_features))
 
     def _fill_buffers(self):
         super()._fill_buffers()
@@ -257,8 +274,6 @@ class ZeroInflatedNegativeBinomial(_Counts):
 
     def set_units(self, X):
         super().set_units(X)
-        self._excess = _excess(X, self._mean, self.median_total if self.library_size else None)
-        fill(self.log_dispersion, _log_dispersion(self._excess))
         dispersion = np.exp(_log_dispersion(self._excess))
         explained = (1 + self._mean / dispersion) ** -dispersion
         part = ((X == 0).mean(axis=0) - explained) / np.maximum(1 - explained, 1e-9)
@@ -268,12 +283,10 @@ class ZeroInflatedNegativeBinomial(_Counts):
 
     def law(self, outputs, total=None):
         outputs, logits = outputs.chunk(2, dim=-1)
-        counts = _negative_binomial(self._log_rates(outputs, total), self.log_dispersion)
-        return ZeroInflated(counts, logits + self.inflation)
+        return ZeroInflated(self._negative_binomial(outputs, total), logits + self.inflation)
 
     def decoder_start(self, start):
         weight, bias = super().decoder_start(start)
-        fill(self.log_dispersion, _log_dispersion(_left_over(self._excess, weight)))
         if not self.library_size:
             # Inflation takes from the mean what the counts have to give back.
             bias += np.logaddexp(0, self._inflation)
@@ -367,13 +380,6 @@ class ZeroInflated(Distribution):
     def sample(self, sample_shape=()):
         draws = self.counts.sample(sample_shape)
         return draws * torch.bernoulli(torch.sigmoid(-self.logits).expand_as(draws))
-
-
-def _negative_binomial(log_mean, log_dispersion):
-    log_dispersion = log_dispersion.clamp(*np.log(_DISPERSIONS))
-    return NegativeBinomialLaw(
-        log_dispersion.exp(), logits=log_mean - log_dispersion, validate_args=False
-    )
 
 
 def _excess(X, mean, median_total):
