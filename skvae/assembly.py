@@ -5,28 +5,23 @@ The functions take the estimator as `params` and read its parameters, nothing el
 
 import math
 from copy import deepcopy
-from dataclasses import replace
 from functools import partial
 from numbers import Integral
 
 import numpy as np
-import torch
-from sklearn.decomposition import PCA
-from sklearn.decomposition._pca import _infer_dimension
 from skorch.callbacks import Callback, LRScheduler
 from skorch.helper import predefined_split
 from torch.utils.data import Subset
 
 from ._random import scoped_seed
-from .batches import Rows, working_units
+from .batches import Rows
 from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
 from .devices import chosen_device
 from .likelihoods import suited_likelihood
-from .linear_start import best_gain, best_noise_and_gain, linear_start
-from .moments import Moments, some_rows
 from .net import VAENet
 from .parts import build, continued, made_likelihood, parts_of
 from .splits import selects, split_rows
+from .start import gain_of_more_rows, load_start, n_components_of, some_posterior
 
 # Defaults of training; docs/defaults.md has the measurements behind them.
 _STEPS = 4000  # that "auto" epochs aim at,
@@ -39,12 +34,6 @@ _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at 
 _AFFINE_RATE = 3.0  # of lr, over the root of the columns, for an affine path at its optimum
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
-_PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
-_PRIOR_ROWS = 10_000  # whose q(z|x) a prior is started from or fitted to
-_GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at,
-_GAIN_VALUES = 2**21  # and values of these
-_START_VALUES = 2**25  # of the rows, up to which the start is fitted on the rows themselves,
-_START_COLUMNS = 2000  # and beyond which not on their covariance either
 
 # Parameters of a skorch net that are not the user's to set.
 _OURS = {"module", "criterion"}
@@ -81,7 +70,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     rows = Rows(X, transform=params.batch_transform, device=chosen_device(params.device))
     if earlier is None:
         law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
-        k = _n_components(params, likelihood, rows, seed)
+        k = n_components_of(params, likelihood, rows, seed)
         vae = build(params, likelihood, k, X.shape)
     else:
         law = earlier.parts_["likelihood_"]
@@ -100,7 +89,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     net.parts_ = parts_of(params, k) | {"likelihood_": law}
     start = None
     if earlier is None:
-        start = _load_start(params, net, train, seed)
+        start = load_start(params, net, train, seed)
     if not net.max_epochs or (valid is None and selects(params)):
         if params.verbose:
             reason = "max_epochs=0" if not net.max_epochs else "too few rows to hold some out"
@@ -110,7 +99,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
         for part in (train, valid) if valid is not None else (train,):
             part.dataset.set_units(vae.likelihood.centre, vae.likelihood.scale)
         if start is not None and valid is not None:
-            handicap = _gain_of_more_rows(net, train, valid, start, seed)
+            handicap = gain_of_more_rows(net, train, valid, start, seed)
             dict(net.callbacks_)["best_epoch"].handicap = handicap
         net.partial_fit(train)
         # A pickle of the model should hold neither the rows nor what the optimizer remembers.
@@ -119,7 +108,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
         if dict(net.callbacks_)["best_epoch"].accepted_:
             start = None
         elif start is not None:
-            start = _load_start(params, net, Subset(rows, np.arange(len(rows))), seed)
+            start = load_start(params, net, Subset(rows, np.arange(len(rows))), seed)
     rows.release()
     _to_double(net)
     if start is not None:
@@ -157,7 +146,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     part = Subset(rows, np.arange(len(rows)))
     if earlier is None:
         law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
-        k = _n_components(params, likelihood, rows, seed)
+        k = n_components_of(params, likelihood, rows, seed)
         vae = build(params, likelihood, k, X.shape)
     else:
         law = earlier.parts_["likelihood_"]
@@ -177,7 +166,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     net.initialize()
     net.parts_ = parts_of(params, k) | {"likelihood_": law}
     if earlier is None:
-        _load_start(params, net, part, seed)
+        load_start(params, net, part, seed)
     else:
         net.history = deepcopy(earlier.history)
         _remember(net.optimizer_, earlier.optimizer_)
@@ -197,7 +186,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
 
 def _finish(net, part, seed):
     """What the prior does when training is over."""
-    net.module_.prior.after_training(partial(_some_posterior, net, part, seed))
+    net.module_.prior.after_training(partial(some_posterior, net, part, seed))
 
 
 def _earlier_k(params, earlier):
@@ -259,66 +248,6 @@ def check_support(likelihood, rows, name_column, *, learn=False):
         if learn:
             likelihood.learn_support(chunk)
         first += len(chunk)
-
-
-def _some_rows(part, seed):
-    """The rows of a part in float64, or a random part of very many."""
-    rows, indices = part.dataset, np.asarray(part.indices)
-    at_most = max(1, _START_VALUES // rows.X.shape[1])
-    with scoped_seed(seed):
-        return np.vstack(list(rows.chunks(indices[some_rows(len(indices), at_most)])))
-
-
-def _start_rows(likelihood, part, seed, *, ddof=1):
-    """The features of a part's rows in float64, as the linear start sees them.
-
-    More of them than `_START_VALUES` are replaced by fewer rows of the same mean and covariance,
-    which are all that a linear model looks at; with too many columns for that, by a random part.
-    `ddof` is that of the model's covariance. With a `batch_transform` they are one draw of it,
-    the same each time in one fit.
-    """
-    rows, indices = part.dataset, np.asarray(part.indices)
-    n_columns = likelihood.n_inputs
-    if len(indices) * n_columns > _START_VALUES:
-        if n_columns > _START_COLUMNS:
-            indices = indices[some_rows(len(indices), _START_VALUES // n_columns)]
-        else:
-            moments = Moments(full=True)
-            with scoped_seed(seed):
-                for chunk in rows.chunks(indices):
-                    moments.add(likelihood.start_rows(chunk))
-            return moments.stand_in(max(10_000, 10 * n_columns), ddof)
-    with scoped_seed(seed):
-        return np.vstack([likelihood.start_rows(chunk) for chunk in rows.chunks(indices)])
-
-
-def _n_components(params, likelihood, rows, seed):
-    """The number of components, as PCA of the features takes `n_components` with its full
-    solver."""
-    wanted, limit = params.n_components, min(len(rows), likelihood.n_inputs)
-    if wanted is None:
-        return limit
-    if not isinstance(wanted, Integral):
-        part = Subset(rows, np.arange(len(rows)))
-        if not likelihood.features_are_columns:
-            likelihood = deepcopy(likelihood)
-            likelihood.set_units(_some_rows(part, seed))
-        X = _start_rows(likelihood, part, seed)
-        # Minka's evidence depends on the number of rows, which X can stand in for.
-        solved = PCA(None if wanted == "mle" and len(X) < len(rows) else wanted, svd_solver="full")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            solved.fit(X)
-            counted = solved.n_components_
-            if solved.n_components is None:
-                counted = _infer_dimension(solved.explained_variance_, len(rows))
-        # Minka's choice can be none at all.
-        return max(1, int(counted))
-    if params.init == "pca" and wanted > limit:
-        raise ValueError(
-            f"n_components={wanted} must be between 1 and min(n_samples, "
-            f"n_features)={limit} with init='pca'; init='random' takes more."
-        )
-    return int(wanted)
 
 
 def _given_callbacks(params):
@@ -481,90 +410,3 @@ def _resolved_sizes(params, n_train):
         epochs = int(np.clip(_STEPS // steps, *_EPOCHS))
         epochs = max(1, min(epochs, _MOST_STEPS // steps))
     return epochs, min(batch_size, n_train)
-
-
-def _load_start(params, net, part, seed):
-    """Load the linear start fitted on a part of the rows into the module; None with random
-    weights."""
-    vae = net.module_
-    # Other features than the columns need the units before them.
-    if not vae.likelihood.features_are_columns:
-        vae.likelihood.set_units(_some_rows(part, seed))
-    X = _start_rows(vae.likelihood, part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
-    if vae.likelihood.features_are_columns:
-        vae.likelihood.set_units(X)
-    start = None if params.init == "random" else _linear_start(vae, X, len(part), seed)
-    if start is not None:
-        vae.load_start(start)
-    vae.prior.load_start(partial(_some_posterior, net, part, seed))
-    if start is not None and not vae.likelihood.exact_start:
-        n_few = max(1, min(_GAIN_ROWS, _GAIN_VALUES // vae.likelihood.n_inputs))
-        few = Subset(part.dataset, np.asarray(part.indices)[:n_few])
-        columns = vae.likelihood.features_are_columns
-        few = _start_rows(vae.likelihood, few, seed) if columns else _some_rows(few, seed)
-        some = Rows(few, device=net.device)
-        some.set_units(vae.likelihood.centre, vae.likelihood.scale)
-
-        def objective(noise, gain):
-            vae.load_start(replace(start.with_noise(noise), gain=gain))
-            return -net.validate(some).mean()
-
-        if vae.likelihood.searched_noise:
-            noise, gain = best_noise_and_gain(objective)
-        else:
-            noise, gain = 1.0, best_gain(lambda gain: objective(1.0, gain))
-        start = replace(start.with_noise(noise), gain=gain)
-        vae.load_start(start)
-        if noise != 1:
-            # The posterior that the prior has seen was another.
-            vae.prior.load_start(partial(_some_posterior, net, part, seed))
-    return start
-
-
-def _some_posterior(net, part, seed):
-    """Some rows of a part in working units, and q(z|x) of these."""
-    rows, vae = part.dataset, net.module_
-    at_most = max(1, min(_PRIOR_ROWS, _START_VALUES // rows.X.shape[1]))
-    indices = np.asarray(part.indices)[some_rows(len(part), at_most)]
-    with scoped_seed(seed):
-        X = np.vstack(list(rows.chunks(indices)))
-    like = next(vae.parameters())
-    x = working_units(X, vae.likelihood.centre, vae.likelihood.scale).to(like)
-    with torch.no_grad():
-        return x, vae.eval().posterior(x)
-
-
-def _linear_start(vae, X, n_samples, seed):
-    likelihood = vae.likelihood
-    return linear_start(
-        X,
-        vae.n_components,
-        n_samples=n_samples,
-        model=likelihood.linear_model,
-        least_noise=likelihood.least_noise(),
-        seed=seed,
-    )
-
-
-def _gain_of_more_rows(net, train, valid, start, seed):
-    """What the start would gain from the held-out rows, in nats per row, estimated.
-
-    Where no epoch is accepted the start is refitted on all rows; with few rows for the columns
-    that is a gain, and an epoch has to beat it too. The start is fitted on as much less than the
-    training part as that is less than all rows, and its loss on the held-out rows measured.
-    """
-    n_train, n_features = len(train), net.module_.likelihood.n_inputs
-    n_fewer = n_train * n_train // (n_train + len(valid))
-    if n_train > _PLENTY_OF_ROWS * n_features:
-        return 0.0
-    if n_fewer <= net.module_.n_components + 1:
-        return math.inf
-    vae = net.module_
-    fewer = np.asarray(train.indices)[np.random.RandomState(seed).permutation(n_train)[:n_fewer]]
-    X = _start_rows(vae.likelihood, Subset(train.dataset, fewer), seed)
-    loss = net.validate(valid).mean()
-    of_fewer = _linear_start(vae, X, n_fewer, seed).with_noise(start.noise_factor)
-    vae.load_start(replace(of_fewer, gain=start.gain))
-    gain = net.validate(valid).mean() - loss
-    vae.load_start(start)
-    return max(0.0, float(gain))

@@ -13,6 +13,7 @@ FLOORS = {
     "scores": 4,
     "net": 3,
     "parts": 3,
+    "start": 3,
     "vae": 2,
     "linear_start": 2,
     "splits": 2,

@@ -8,7 +8,7 @@ import torch
 from joblib import Parallel, cpu_count, delayed
 from sklearn.decomposition import PCA, FactorAnalysis
 
-from skvae import VAETransformer, assembly, batches, moments, net, scores
+from skvae import VAETransformer, batches, moments, net, scores, start
 from skvae._random import row_normals
 from skvae.moments import Moments
 
@@ -25,7 +25,7 @@ def rows(n=900, seed=0):
 def small_chunks(monkeypatch):
     """Chunks of 16 rows, and a start that never sees more than 100 rows themselves."""
     monkeypatch.setattr(moments, "_CHUNK_VALUES", 96)
-    monkeypatch.setattr(assembly, "_START_VALUES", 600)
+    monkeypatch.setattr(start, "_START_VALUES", 600)
 
 
 def test_moments_of_chunks_are_those_of_all_rows(small_chunks):
@@ -69,8 +69,8 @@ def test_exact_at_zero_epochs_on_the_moments_alone(small_chunks):
 
 
 def test_of_wide_rows_a_random_part_makes_the_start(monkeypatch):
-    monkeypatch.setattr(assembly, "_START_VALUES", 6 * 300)
-    monkeypatch.setattr(assembly, "_START_COLUMNS", 5)
+    monkeypatch.setattr(start, "_START_VALUES", 6 * 300)
+    monkeypatch.setattr(start, "_START_COLUMNS", 5)
     X = rows()[:, [1, 1, 2, 2, 4, 4]] / SCALES[[1, 1, 2, 2, 4, 4]]
     vae, pca = VAETransformer(2, max_epochs=0).fit(X), PCA(2).fit(X)
     gap = pca.score(X) - vae.score(X)
@@ -122,7 +122,7 @@ def test_memory_of_fit_and_transform_does_not_grow_with_a_memmap(tmp_path, monke
     X = np.memmap(path, dtype=np.float32, mode="r", shape=(n, d))
     monkeypatch.setattr(batches, "RESIDENT_BYTES", 0)
     monkeypatch.setattr(moments, "_CHUNK_VALUES", 2**17)
-    monkeypatch.setattr(assembly, "_START_VALUES", 2**17)
+    monkeypatch.setattr(start, "_START_VALUES", 2**17)
     vae = VAETransformer(2, hidden_layer_sizes=(8,), max_epochs=1, batch_size=2**14, random_state=0)
     peaks = {}
     for part in (X[: n // 4], X):
@@ -231,5 +231,5 @@ def test_minkas_choice_knows_how_many_rows_there_are(monkeypatch):
     expected = PCA("mle", svd_solver="full").fit(X).n_components_
     # Fewer rows of the same covariance would leave more in doubt.
     assert PCA("mle", svd_solver="full").fit(X[:10_000]).n_components_ != expected
-    monkeypatch.setattr(assembly, "_START_VALUES", 8 * 10_000)
+    monkeypatch.setattr(start, "_START_VALUES", 8 * 10_000)
     assert VAETransformer("mle", max_epochs=0).fit(X).n_components_ == expected

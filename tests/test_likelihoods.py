@@ -11,7 +11,8 @@ from scipy import integrate, special, stats
 from sklearn.decomposition import PCA, FactorAnalysis
 from suited import suited_rows
 
-from skvae import VAETransformer, assembly, moments
+from skvae import VAETransformer, moments
+from skvae import start as start_of_fit
 from skvae.batches import Rows
 from skvae.likelihoods import (
     COLUMN_NOISE_FLOOR,
@@ -492,7 +493,7 @@ def test_a_start_by_chunks(name, monkeypatch):
     X = rows(name, 900, 6)
     whole = small(likelihood=name, max_epochs=0).fit(X)
     monkeypatch.setattr(moments, "_CHUNK_VALUES", 96)
-    monkeypatch.setattr(assembly, "_START_VALUES", 3000)
+    monkeypatch.setattr(start_of_fit, "_START_VALUES", 3000)
     chunks = small(likelihood=name, max_epochs=0).fit(X)
     assert chunks.score(X) == pytest.approx(whole.score(X), rel=0.02)
     np.testing.assert_allclose(chunks.mean_, whole.mean_, rtol=0.1)

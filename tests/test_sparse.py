@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MaxAbsScaler
 
-import skvae.assembly
+import skvae.start
 from skvae import VAETransformer
 from skvae._input import SparseRows
 
@@ -93,8 +93,8 @@ def test_batch_transform_gets_dense_rows():
 def test_never_dense_at_once(monkeypatch):
     """No more rows are made dense together than a chunk or the start has."""
     monkeypatch.setattr("skvae.moments._CHUNK_VALUES", 20 * 7)
-    monkeypatch.setattr(skvae.assembly, "_START_VALUES", 50 * 7)
-    monkeypatch.setattr(skvae.assembly, "_GAIN_ROWS", 50)
+    monkeypatch.setattr(skvae.start, "_START_VALUES", 50 * 7)
+    monkeypatch.setattr(skvae.start, "_GAIN_ROWS", 50)
     monkeypatch.setattr("skvae.net._INFERENCE_ELEMENTS", {"cpu": 50 * 16})
     asked, take = [], SparseRows.__getitem__
 
