@@ -701,7 +701,7 @@ def test_a_compiled_pass_is_the_same_and_can_be_pickled():
 
 @pytest.mark.parametrize(
     ("n", "epochs", "batch_size"),
-    [(100, 200, 64), (1_500, 200, 128), (58_000, 10, 128), (600_000, 10, 128),
+    [(100, 200, 64), (1_500, 200, 128), (58_000, 8, 128), (600_000, 8, 128),
      (2_000_000, 3, 128), (10**8, 1, 128)],
 )  # fmt: skip
 def test_epochs_and_batches_by_the_number_of_rows(n, epochs, batch_size):
