@@ -40,8 +40,8 @@ news      Word counts of 20 Newsgroups; perplexities, exp(-log p / words), less 
           it is about, and the probabilities by 50 draws of that (LDA: in closed form) predict the
           other half. In full mode all have all documents, and LDA 20 iterations.
 cells     Counts of RNA molecules in mouse brain cells, a fifth held out; k = 10, 500 draws. With
-          `library_size=True` a law is that of the row given its total, which is an easier question:
-          these have a column of their own. PCA and FactorAnalysis of log(1 + x) are made laws of
+          `library_size=True` a law is that of the row given its exposure, its total: another
+          question, in a column of its own. PCA and FactorAnalysis of log(1 + x) are made laws of
           counts by integrating their density over the bins around each count, the lowest from minus
           infinity, by importance weighting with 200 draws of the factors.
 
@@ -514,7 +514,7 @@ def cells(full):
         model = ours(k, likelihood=law, prior=prior, n_importance_samples=500, **epochs)
         row = {"model": f"ours, {label}, {prior}", "fit, s": timed_fit(model, X)}
         given = label not in ("poisson", "negative_binomial")
-        column = "log p(x given total)" if given else "log p(x)"
+        column = "log p(x given exposure)" if given else "log p(x)"
         yield row | {column: float(model.score(test))}
 
 

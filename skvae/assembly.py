@@ -81,7 +81,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
 
     train, valid = split_rows(params, rows, k, seed)
     random_start = params.init == "random" and earlier is None
-    schedule = _schedule(params, vae.likelihood, valid, random_start)
+    schedule = _schedule(params, vae, valid, random_start)
     at_optimum = _at_optimum(params, vae.likelihood, earlier)
     net = _net(params, vae, len(train), valid, rows.device, seed, schedule, at_optimum)
     net.at_optimum_ = at_optimum
@@ -114,7 +114,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     if start is not None:
         # Again in double precision: exactly the closed form.
         net.module_.load_start(start)
-    _finish(net, Subset(rows, np.arange(len(rows))), seed)
+    finish(net, rows, seed)
     return net, start
 
 
@@ -140,7 +140,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     Returns
     -------
     net : VAENet
-        As `trained_net` returns it.
+        As `trained_net` returns it, but that `finish` is still to be called.
     """
     rows = Rows(X, transform=params.batch_transform, device=chosen_device(params.device))
     part = Subset(rows, np.arange(len(rows)))
@@ -180,13 +180,13 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
             _recall(net.optimizer_, earlier.optimizer_)
     rows.release()
     _to_double(net)
-    _finish(net, part, seed)
     return net
 
 
-def _finish(net, part, seed):
-    """What the prior does when training is over."""
-    net.module_.prior.after_training(partial(some_posterior, net, part, seed))
+def finish(net, rows, seed):
+    """What the prior does when training on a `Rows` is over; with None on rows that are no more."""
+    part = None if rows is None else Subset(rows, np.arange(len(rows)))
+    net.module_.prior.after_training(part and partial(some_posterior, net, part, seed))
 
 
 def _earlier_k(params, earlier):
@@ -264,7 +264,7 @@ def _given_callbacks(params):
     return given_callbacks
 
 
-def _schedule(params, likelihood, valid, random_start):
+def _schedule(params, vae, valid, random_start):
     """The callbacks of a fit, the user's among them."""
     kl_warmup = params.kl_warmup
     if kl_warmup == "auto":
@@ -278,8 +278,12 @@ def _schedule(params, likelihood, valid, random_start):
     best_epoch = BestEpoch(
         select=valid is not None,
         accept_any=random_start,
-        # A larger beta asks for shorter codes at the price of the reconstructions.
-        reconstruct=likelihood.shared_noise and params.beta <= 1 and not random_start,
+        # A larger beta asks for shorter codes at the price of the reconstructions, and a learned
+        # prior for codes that it knows.
+        reconstruct=vae.likelihood.shared_noise
+        and vae.prior.closed_form
+        and params.beta <= 1
+        and not random_start,
     )
     # Last: what a callback of the user loads at the end of training does not outlive it.
     return [*callbacks, *given_callbacks, ("best_epoch", best_epoch)]

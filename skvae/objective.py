@@ -33,8 +33,7 @@ def elbo(log_px, log_pz, log_qz, kl=None, *, beta=1.0, free_bits=0.0, mask=None)
     """
     if free_bits:
         carried = kl.mean(0)
-        tiny = torch.finfo(kl.dtype).tiny
-        kl = kl * (carried.clamp(min=free_bits) / carried.clamp(min=tiny))
+        kl = kl + (carried.clamp(min=free_bits) - carried)
     divergence = (log_qz - log_pz).mean(1) if kl is None else kl.sum(1)
     return sum_columns(log_px, mask).mean(1) - beta * divergence
 

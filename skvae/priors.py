@@ -42,7 +42,7 @@ class Prior(nn.Module):
         Whether p(z) is N(0, I). The units of `transform` rest on that: for any other prior they
         are measured.
     reads_encoder : bool
-        Whether `law` is given the encoder: a function from rows in working units to q(z|x).
+        Whether `law` is given the encoder: a function from the features of rows to q(z|x).
     decayed : bool
         Whether weight decay, towards zero, brings the prior's parameters to a simpler law.
     """
@@ -60,8 +60,8 @@ class Prior(nn.Module):
         """KL(q(z|x) || p(z)) of each row and latent in nats, shape (n, n_components)."""
         raise NotImplementedError
 
-    def set_columns(self, n_features):
-        """Called once, by the model, with the number of columns of X; nothing here."""
+    def set_inputs(self, n_inputs):
+        """Called once, by the model, with the number of features of a row; nothing here."""
 
     def load_start(self, some_posterior):
         """Set the parameters for the model at its start; nothing here.
@@ -69,15 +69,16 @@ class Prior(nn.Module):
         Parameters
         ----------
         some_posterior : callable
-            Gives some training rows in working units, a tensor (n, n_features), and their q(z|x),
-            a Normal of batch shape (n, n_components).
+            Gives the features of some training rows, a tensor (n, n_inputs), and their q(z|x), a
+            Normal of batch shape (n, n_components).
         """
 
     def before_training(self):
         """Called before each fit that trains; nothing here."""
 
     def after_training(self, some_posterior):
-        """Called at the end of each fit, as `load_start` is at its beginning; nothing here."""
+        """Called at the end of each fit, as `load_start` is at its beginning; with None where there
+        are too few rows to look at, and what was before is to stay. Nothing here."""
 
 
 class StandardNormal(Prior):
@@ -149,9 +150,10 @@ class Mixture(Prior):
 class VampPrior(Prior):
     """p(z) = w_0 N(0, I) + sum_m w_m q(z|u_m): the encoder's own view of learned pseudo-inputs u_m.
 
-    The pseudo-inputs start as training rows. The standard normal beside them, which the original
-    has not, holds most of the weight at the start: q(z|u) is so narrow there that a few of them
-    leave nearly all of the latent space without any probability.
+    The pseudo-inputs are features of rows, so that they can be anywhere whatever the law of the
+    rows allows, and start as those of training rows. The standard normal beside them, which the
+    original has not, holds most of the weight at the start: q(z|u) is so narrow there that a few of
+    them leave nearly all of the latent space without any probability.
 
     Parameters
     ----------
@@ -174,15 +176,15 @@ class VampPrior(Prior):
         self.logits = nn.Parameter(shares.log())
         self.n_pseudo_inputs = n_pseudo_inputs
 
-    def set_columns(self, n_features):
-        self.pseudo_inputs = nn.Parameter(torch.zeros(self.n_pseudo_inputs, n_features))
+    def set_inputs(self, n_inputs):
+        self.pseudo_inputs = nn.Parameter(torch.zeros(self.n_pseudo_inputs, n_inputs))
 
     @torch.no_grad()
     def load_start(self, some_posterior):
-        x, _ = some_posterior()
+        features, _ = some_posterior()
         # Spread over the rows; some are taken twice where there are fewer.
-        chosen = torch.linspace(0, len(x) - 1, self.n_pseudo_inputs).round().long()
-        self.pseudo_inputs.copy_(x[chosen])
+        chosen = torch.linspace(0, len(features) - 1, self.n_pseudo_inputs).round().long()
+        self.pseudo_inputs.copy_(features[chosen])
 
     def law(self, encoder):
         q = encoder(self.pseudo_inputs)
@@ -231,9 +233,10 @@ class Flow(Prior):
         self.flow = NSF(n_components, transforms=transforms, hidden_features=hidden_features)
         # A spline whose parameters are all zero is the identity.
         for transform in self.flow.transform.transforms:
-            last = transform.hyper[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+            # Of a single latent it has no network.
+            last = transform.phi if n_components == 1 else transform.hyper[-1].parameters()
+            for parameter in last:
+                nn.init.zeros_(parameter)
 
     def law(self):
         return self.flow()
@@ -254,10 +257,10 @@ class FittedMixture(StandardNormal):
 
     def __init__(self, n_components):
         super().__init__(n_components)
-        self.before_training()
+        self.mixture = self._earlier = None
 
     def before_training(self):
-        self.mixture = None
+        self._earlier, self.mixture = self.mixture, None
 
     @property
     def closed_form(self):
@@ -279,6 +282,9 @@ class FittedMixture(StandardNormal):
 
     @torch.no_grad()
     def after_training(self, some_posterior):
+        if some_posterior is None:
+            self.mixture = self._earlier
+            return
         z = _draws(some_posterior()[1])
         sizes = [size for size in _FITTED_SIZES if size * _LEAST_DRAWS <= len(z)]
         fits = [GaussianMixture(size, random_state=0).fit(z) for size in sizes or [1]]

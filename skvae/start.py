@@ -100,7 +100,7 @@ def _searched(start, net, part, seed):
 
 
 def some_posterior(net, part, seed):
-    """Some rows of a part in working units, and q(z|x) of these."""
+    """The features of some rows of a part, and q(z|x) of these."""
     rows, vae = part.dataset, net.module_
     at_most = max(1, min(_PRIOR_ROWS, _START_VALUES // rows.X.shape[1]))
     indices = np.asarray(part.indices)[some_rows(len(part), at_most)]
@@ -109,7 +109,8 @@ def some_posterior(net, part, seed):
     like = next(vae.parameters())
     x = working_units(X, vae.likelihood.centre, vae.likelihood.scale).to(like)
     with torch.no_grad():
-        return x, vae.eval().posterior(x)
+        features = vae.likelihood.features(x)
+        return features, vae.eval().posterior_of(features)
 
 
 def gain_of_more_rows(net, train, valid, start, seed):

@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, scoped_seed
-from .assembly import SKORCH_PREFIXES, check_support, streamed_net, trained_net
+from .assembly import SKORCH_PREFIXES, check_support, finish, streamed_net, trained_net
 from .batches import Rows, working_units
 from .coordinates import (
     JACOBIAN_ROWS,
@@ -59,7 +59,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     The model is p(x|z) p(z) with a neural encoder q(z|x). With `init="pca"` it starts as
     probabilistic PCA, in closed form, and learns only what a line cannot say: an epoch is accepted
     only where held-out rows are more likely than under the start, beyond one standard error, and,
-    with the default likelihood and `beta` at most 1, reconstructed no worse. Where none is, the
+    with the default likelihood and no learned prior, reconstructed no worse. Where none is, the
     fitted model is PCA, refitted on all rows.
 
     Parameters
@@ -432,8 +432,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 self.history_ = net.history
                 if len(some.rows) < min(columns.count, _LEAST_STREAM_ROWS):
                     # After a `fit`, whose rows are not kept: too few to measure anything on.
+                    finish(net, None, fit_seed)
                     self.n_samples_ = columns.count
                     return self
+                finish(net, Rows(some.rows, device=net.device), fit_seed)
                 posterior = PosteriorMoments()
                 posterior.add(*self._posterior(some.rows))
                 kept = self.coordinates_ if fitted else None
@@ -553,6 +555,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         return checked_rows(self, X, reset=False)
 
+    def _encodable(self, X):
+        """X checked, against the support of the likelihood too; where a `batch_transform` leads
+        there, rows need not be in it themselves to have latents."""
+        X = self._checked(X)
+        if self.batch_transform is None:
+            check_support(self.net_.module_.likelihood, Rows(X), column_namer(self))
+        return X
+
     def transform(self, X):
         """The posterior mean of each row in PCA's units: deterministic, never a draw.
 
@@ -573,9 +583,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         NotFittedError
             Before `fit`.
         ValueError
-            If X does not match what the estimator was fitted on.
+            If X does not match what the estimator was fitted on, or holds values that the
+            likelihood does not allow (with a `batch_transform` they may be).
         """
-        X = self._checked(X)
+        X = self._encodable(X)
         T = self.coordinates_.to_public(self._posterior(X)[0])
         return T.astype(float_dtype(X), copy=False)
 
@@ -613,6 +624,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def sample(self, n_samples=1, random_state=None, *, noise=True):
         """Rows drawn from the model: z from p(z), then x from p(x|z).
+
+        Where the law is given the row's total ("multinomial", "zero_inflated_negative_binomial",
+        `library_size=True`), which the model does not explain, the total is drawn from those of the
+        training rows, whatever z. A multinomial row has it exactly; of the others it is the
+        exposure, and the sum of the row varies around it.
 
         Parameters
         ----------
@@ -659,7 +675,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             In the units of `transform(X)`, which is their mean; or, with `decode`, of shape
             (n_samples, n_draws, n_features).
         """
-        X = self._checked(X)
+        X = self._encodable(X)
         _check_count("n_draws", n_draws)
         mean, variance = (part.astype(np.float64)[:, None] for part in self._posterior(X))
         random = np.random.RandomState(self._draw_seed(random_state))
@@ -712,8 +728,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         -------
         log_prob : ndarray of shape (n_samples,)
             In nats: of a density in the units of X, or of a probability where the likelihood's
-            `measure` is "mass". Only like may be compared with like: log p(x | total), of the laws
-            that are given the row's total, with its own kind alone.
+            `measure` is "mass". Only like may be compared with like: "multinomial", whose scores
+            are log p(x | total), with nothing else, and laws that take the row's total as their
+            exposure ("zero_inflated_negative_binomial", `library_size=True`), which pay for the
+            total that they expect, with one another.
 
         References
         ----------
@@ -727,7 +745,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """X checked, against the support of the likelihood too, and the number of draws."""
         X = self._checked(X)
         check_support(self.net_.module_.likelihood, Rows(X), column_namer(self))
-        # It may have been set after the fit.
+        # The number may have been set after the fit.
         name = "n_importance_samples"
         validate_parameter_constraints(
             {name: self._parameter_constraints[name]},
@@ -860,10 +878,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with scoped_seed(self._seed), torch.no_grad():
             law = self.net_.module_.prior_law()
             z = law.sample((n_draws,)).double().cpu().numpy()
-        if self.net_.module_.prior.standard:
-            z = z - z.mean(axis=0)
-            z = np.linalg.solve(np.linalg.cholesky(z.T @ z / n_draws), z.T).T
-        mean, variance = self.net_.apply(_moments, z)
+            if self.net_.module_.prior.standard:
+                z = z - z.mean(axis=0)
+                z = np.linalg.solve(np.linalg.cholesky(z.T @ z / n_draws), z.T).T
+            mean, variance = self.net_.apply(_moments, z)
         mean = (mean - mean.mean(axis=0)) * likelihood.scale
         noise = variance.mean(axis=0) * likelihood.scale**2
         return mean.T @ mean / n_draws + np.diag(noise)
@@ -942,8 +960,8 @@ def _observation_variance(module, z):
 
 def _moments(module, z):
     outputs = module.outputs(z)
-    variance = module.likelihood.variance(outputs)
-    return module.likelihood.mean(outputs), variance.expand(len(z), -1)
+    mean, variance = module.likelihood.moments(outputs)
+    return mean, variance.expand(len(z), -1)
 
 
 def _torch_dtype(X):

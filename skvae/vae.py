@@ -111,7 +111,7 @@ class VAE(nn.Module):
         n_inputs, n_outputs = likelihood.n_inputs, likelihood.n_outputs
         self.likelihood = likelihood
         self.prior = prior
-        prior.set_columns(likelihood.n_features)
+        prior.set_inputs(likelihood.n_inputs)
         self.encoder = silent(encoder, n_inputs, 2 * n_components, "encoder")
         self.decoder = silent(decoder, n_components, n_outputs, "decoder")
         self.affine_encoder = nn.Linear(n_inputs, n_components)
@@ -133,7 +133,10 @@ class VAE(nn.Module):
 
     def posterior(self, x):
         """q(z|x) for working-unit rows x (n, n_features): a Normal of batch shape (n, k)."""
-        features = self.likelihood.features(x)
+        return self.posterior_of(self.likelihood.features(x))
+
+    def posterior_of(self, features):
+        """q(z|x) for the features (n, n_inputs) of rows."""
         shift, log_ratio = self._through(self.encoder, _limited(features, _FEATURE_LIMIT)).chunk(
             2, dim=-1
         )
@@ -143,7 +146,7 @@ class VAE(nn.Module):
 
     def prior_law(self):
         """p(z), a distribution over latent vectors."""
-        return self.prior.law(self.posterior) if self.prior.reads_encoder else self.prior.law()
+        return self.prior.law(self.posterior_of) if self.prior.reads_encoder else self.prior.law()
 
     def outputs(self, z):
         """The decoder's outputs for latent vectors z (..., k), shape (..., n_outputs)."""

@@ -140,6 +140,10 @@ def scipy_law(name, likelihood, outputs, total=None):
         return stats.norm(location, np.full(D, variance**0.5))
     if law == "heteroscedastic_gaussian":
         return stats.norm(location, scale * np.sqrt(COLUMN_NOISE_FLOOR + np.exp(outputs[:, D:])))
+    if law in ("student_t", "laplace"):
+        # In units of medians and of the range of the middle eight tenths.
+        location = outputs[:, :D] * likelihood.scale + likelihood.centre
+        scale = likelihood.scale
     deviation = scale * np.sqrt(COLUMN_NOISE_FLOOR + np.exp(noise["log_noise"]))
     if law == "student_t":
         return stats.t(2.01 + np.exp(noise["log_degrees"]), location, deviation)

@@ -44,7 +44,7 @@ def started(name):
     """The prior at its start, and its law."""
     torch.manual_seed(0)
     prior = PRIORS[name](K)
-    prior.set_columns(5)
+    prior.set_inputs(5)
     prior.load_start(some_posterior)
     prior.after_training(some_posterior)
     return prior, law_of(prior)
@@ -209,11 +209,11 @@ def test_a_fitted_mixture_trains_with_the_normal_prior():
 
 def test_a_vamp_prior_starts_at_training_rows_and_near_the_normal():
     prior = VampPrior(K, n_pseudo_inputs=4)
-    prior.set_columns(5)
+    prior.set_inputs(5)
     prior.load_start(some_posterior)
-    x, _ = some_posterior()
+    features, _ = some_posterior()
     for pseudo_input in prior.pseudo_inputs.detach():
-        assert (x == pseudo_input).all(dim=1).any()
+        assert (features == pseudo_input).all(dim=1).any()
     z = torch.randn(200, K)
     normal = Normal(0, 1).log_prob(z).sum(-1)
     # N(0, I) has nine tenths of the weight.
@@ -240,3 +240,40 @@ def test_a_prior_with_options():
 def test_free_bits_need_a_kl_of_each_latent(prior):
     with pytest.raises(ValueError, match=r"free_bits=0\.5.*joint prior='" + prior):
         VAETransformer(K, prior=prior, free_bits=0.5).fit(rows())
+
+
+def test_a_flow_of_a_single_latent():
+    X = rows()
+    vae = VAETransformer(1, prior="flow", **SMALL).fit(X)
+    assert np.isfinite(vae.score(X))
+    law = PRIORS["flow"](1).law()
+    z = torch.linspace(-4, 4, 9)[:, None]
+    assert torch.allclose(law.log_prob(z), Normal(0, 1).log_prob(z)[:, 0], atol=1e-4)
+
+
+class TestFittedOfAStream:
+    def test_a_last_chunk_of_few_rows_changes_little(self):
+        X = rows(400)
+        vae = VAETransformer(K, prior="fitted", **SMALL).partial_fit(X)
+        before = vae.score(X)
+        vae.partial_fit(X[:2])
+        assert vae.score(X) == pytest.approx(before, abs=0.3)
+
+    def test_chunks_of_one_cluster_each(self):
+        X = rows(1000)
+        X = X[np.argsort(X @ np.random.RandomState(7).normal(size=(K, 5))[0])]
+        vae = VAETransformer(K, prior="fitted", random_state=0)
+        for chunk in np.array_split(X, 4):
+            vae.partial_fit(chunk)
+        # The encoder forgets, but the mixture is of rows of all chunks: of the last alone it would
+        # have a tenth of the variance.
+        spread = vae.sample(4000, random_state=0).var(axis=0).sum()
+        assert spread > 0.4 * X.var(axis=0).sum()
+
+    def test_after_a_fit_the_mixture_stays_until_there_are_rows(self):
+        X = rows(400)
+        vae = VAETransformer(K, prior="fitted", **SMALL).fit(X)
+        mixture = vae.net_.module_.prior.mixture
+        vae.partial_fit(X[:3])
+        for part, before in zip(vae.net_.module_.prior.mixture, mixture, strict=True):
+            assert torch.equal(part, before)

@@ -13,9 +13,10 @@ MOST_CODES = 10_000
 class Categorical(Likelihood):
     """p(x_j = c|z) = softmax(logits_j(z))_c: integer codes 0, 1, ..., one law a column; a mass.
 
-    A column has a decoder output for each code that rows of the fit have; other codes have
-    probability zero, and rows with such a code are refused. The features are the one-hot columns
-    of these codes, centred, so that n_inputs = n_outputs is the number of codes of all columns.
+    A column has a decoder output for each code that rows of the fit have, or that `n_codes` says
+    there are; other codes have probability zero, and rows with such a code are refused. The
+    features are the one-hot columns of these codes, centred, so that n_inputs = n_outputs is the
+    number of codes of all columns.
 
     It starts from PCA of the features: its posterior, at a noise that is searched, for the encoder,
     the log frequencies of the codes (half a row added to each) as bias, and its loadings times one
@@ -24,6 +25,13 @@ class Categorical(Likelihood):
     Codes are no numbers, so that E[x|z] says nothing: `mean` is the most probable code of each
     column, and `variance` is that of its one-hot columns in all, 1 - sum_c p_c^2. There is no
     covariance of codes.
+
+    Parameters
+    ----------
+    n_features : int
+    n_codes : int or sequence of int, optional
+        How many codes, from 0 on, each column has, whether rows of the fit have them or not: what a
+        cross-validation needs whose folds lack one.
 
     References
     ----------
@@ -37,24 +45,45 @@ class Categorical(Likelihood):
     has_moments = False
     _units = (*Likelihood._units, "seen", "_frequency")
 
-    def __init__(self, n_features):
+    def __init__(self, n_features, n_codes=None):
         super().__init__(n_features)
         self._frequency = None
-        self.seen = np.zeros((n_features, 1), dtype=bool)
+        n_codes = np.zeros(1, int) if n_codes is None else np.asarray(n_codes)
+        if n_codes.shape not in ((), (1,), (n_features,)) or n_codes.max() > MOST_CODES:
+            raise ValueError(
+                f"n_codes must be an int, or one for each of the {n_features} columns, at most "
+                f"{MOST_CODES}; got {n_codes.tolist()}."
+            )
+        n_codes = np.broadcast_to(n_codes, n_features)
+        self.seen = np.arange(max(1, n_codes.max())) < n_codes[:, None]
         self._lay_out()
 
     def _lay_out(self):
-        """Give every code of every column its place among the outputs: arrays (d, codes)."""
-        places = np.where(self.seen, np.cumsum(self.seen).reshape(self.seen.shape) - 1, 0)
-        self._places = places
-        device = self.places.device if hasattr(self, "places") else None
-        self.register_buffer("places", torch.as_tensor(places, device=device), persistent=False)
-        unseen, cells = torch.as_tensor(~self.seen), torch.as_tensor(np.flatnonzero(self.seen))
-        self.register_buffer("unseen", unseen.to(self.places.device), persistent=False)
-        self.register_buffer("cells", cells.to(self.places.device), persistent=False)
-        offset = torch.zeros(len(cells), dtype=torch.float32, device=self.places.device)
-        self.register_buffer("offset", offset, persistent=False)
-        self.feature_centre, self.feature_scale = np.zeros(len(cells)), np.ones(len(cells))
+        """Give every code of every column its rank in the column, and every rank its place among
+        the outputs. The rank of a code that a column has not is one beyond its last."""
+        sizes = self.seen.sum(axis=1)
+        width = int(sizes.max(initial=0)) + 1
+        ranks = np.where(self.seen, np.cumsum(self.seen, axis=1) - 1, width - 1)
+        # One more code, for all beyond.
+        ranks = np.pad(ranks, ((0, 0), (0, 1)), constant_values=width - 1)
+        has = np.arange(width) < sizes[:, None]
+        codes = np.zeros(has.shape)
+        codes[has] = np.nonzero(self.seen)[1]
+        n_cells = int(sizes.sum())
+        places = np.full(has.shape, n_cells)
+        places[has] = np.arange(n_cells)
+        self._ranks, self._places, device = ranks, places, self.device
+        layout = {"ranks": ranks, "places": places, "codes": codes, "absent": ~has}
+        layout |= {"cells": np.flatnonzero(has), "offset": np.zeros(n_cells)}
+        for name, array in layout.items():
+            tensor = torch.as_tensor(array, device=device)
+            tensor = tensor.float() if tensor.is_floating_point() else tensor
+            self.register_buffer(name, tensor, persistent=False)
+        self.feature_centre, self.feature_scale = np.zeros(n_cells), np.ones(n_cells)
+
+    @property
+    def device(self):
+        return self.offset.device if hasattr(self, "offset") else torch.device("cpu")
 
     def _fill_buffers(self):
         fill(self.offset, self.feature_centre)
@@ -73,7 +102,7 @@ class Categorical(Likelihood):
             dtype = self.offset.dtype
             self.seen = seen.copy()
             self._lay_out()
-            self.offset = self.offset.to(dtype)
+            self.to(dtype)
         super().set_extra_state(state)
 
     def check_support(self, X, name_column, first_row=0):
@@ -83,11 +112,12 @@ class Categorical(Likelihood):
         refuse(outside, X, needed, name_column, first_row, advice)
         if self._frequency is None:
             return
-        codes = X.astype(np.int64)
-        known = codes < self.seen.shape[1]
-        known &= self.seen[np.arange(self.n_features), np.where(known, codes, 0)]
+        known = self._places_of(X) < self.n_inputs
         needed = "likelihood='categorical' needs codes that the rows of the fit had"
-        advice = "Code rare values as one, as OrdinalEncoder(min_frequency=...) does."
+        advice = (
+            "Code rare values as one, as OrdinalEncoder(min_frequency=...) does, or give all codes "
+            "a place: likelihood=functools.partial(skvae.likelihoods.Categorical, n_codes=...)."
+        )
         refuse(~known, X, needed, name_column, first_row, advice)
 
     def learn_support(self, X):
@@ -108,38 +138,56 @@ class Categorical(Likelihood):
         self._frequency = (counts + 0.5) / (len(X) + 0.5 * codes_of_column)
         self._fill_buffers()
 
+    def _places_of(self, X):
+        """The place of each code of rows X (float64); `n_inputs` for one that a column has not."""
+        columns = np.arange(self.n_features)
+        codes = np.clip(X, 0, self._ranks.shape[1] - 1).astype(np.int64)
+        return self._places[columns, self._ranks[columns, codes]]
+
     def start_rows(self, X):
-        places = self._places[np.arange(self.n_features), X.astype(np.int64)]
-        rows = np.zeros((len(X), self.n_inputs))
-        np.put_along_axis(rows, places, 1.0, axis=1)
-        return rows
+        rows = np.zeros((len(X), self.n_inputs + 1))
+        np.put_along_axis(rows, self._places_of(X), 1.0, axis=1)
+        return rows[:, :-1]
+
+    def _ranks_of(self, x):
+        """The rank of each code of rows x."""
+        columns = torch.arange(self.n_features, device=x.device)
+        return self.ranks[columns, x.clamp(0, self.ranks.shape[1] - 1).long()]
 
     def features(self, x):
-        places = self.places[torch.arange(self.n_features, device=x.device), x.long()]
-        rows = torch.zeros(len(x), self.n_inputs, dtype=x.dtype, device=x.device)
-        return rows.scatter_(1, places, 1.0) - self.offset
+        places = self.places[torch.arange(self.n_features, device=x.device), self._ranks_of(x)]
+        rows = torch.zeros(len(x), self.n_inputs + 1, dtype=x.dtype, device=x.device)
+        return rows.scatter_(1, places, 1.0)[:, :-1] - self.offset
 
     def law(self, outputs):
-        if self.n_inputs == self.unseen.numel():
-            logits = outputs.unflatten(-1, self.unseen.shape)
-        else:
-            logits = outputs[..., self.places].masked_fill(self.unseen, -torch.inf)
+        """The distribution of the rank of each column's code."""
+        places = self.places.clamp(max=self.n_inputs - 1)
+        logits = outputs[..., places].masked_fill(self.absent, -torch.inf)
         return CategoricalLaw(logits=logits, validate_args=False)
 
+    def log_prob(self, outputs, x):
+        return self.law(outputs).log_prob(self._ranks_of(x))
+
+    def _codes_of(self, ranks):
+        columns = torch.arange(self.n_features, device=ranks.device)
+        return self.codes[columns, ranks]
+
     def mean(self, outputs):
-        return self.law(outputs).logits.argmax(-1).to(outputs.dtype)
+        return self._codes_of(self.law(outputs).logits.argmax(-1)).to(outputs.dtype)
 
     def variance(self, outputs):
         return 1 - self.law(outputs).probs.square().sum(-1)
 
     def sample(self, outputs):
-        return self.law(outputs).sample().to(outputs.dtype)
+        return self._codes_of(self.law(outputs).sample()).to(outputs.dtype)
 
     def feature_mean(self, outputs):
         return self.law(outputs).probs.flatten(-2)[..., self.cells]
 
     def least_noise(self):
-        return LAW_NOISE_FLOOR * float(np.mean(self._frequency * (1 - self._frequency)))
+        noise = float(np.mean(self._frequency * (1 - self._frequency)))
+        # With a single code in each column there is none.
+        return LAW_NOISE_FLOOR * (noise or 1.0)
 
     def decoder_start(self, start):
         return start.gain * start.loadings, np.log(self._frequency)

@@ -15,6 +15,8 @@ from .likelihood import LAW_NOISE_FLOOR, Likelihood, fill, refuse
 
 # float32 has no larger odd numbers, and log-factorials of larger ones lose whole nats in it.
 _LARGEST_COUNT = 2.0**24
+# With counts up to this a log-factorial in float32 is right to a thousandth of a nat.
+_SMALL_COUNTS = 1000.0
 # Log rates stay within this of zero downwards, and this above the log of the largest count.
 _LEAST_LOG_RATE = -20.0
 _ABOVE_LARGEST = 5.0
@@ -47,14 +49,23 @@ class _Counts(Likelihood):
     features_are_columns = False
     library_size = False
     name = "poisson"
-    _units = (*Likelihood._units, "median_total", "totals", "_mean", "_offset", "_ceiling")
+    _units = (
+        *Likelihood._units,
+        "median_total",
+        "totals",
+        "_mean",
+        "_offset",
+        "_ceiling",
+        "_largest",
+    )
 
     def __init__(self, n_features):
         super().__init__(n_features)
         for name in ("offset", "feature_mid"):
             self.register_buffer(name, torch.zeros(n_features), persistent=False)
         self.register_buffer("feature_unit", torch.ones(n_features), persistent=False)
-        self.median_total, self.totals, self._ceiling = 1.0, np.ones(1), 0.0
+        self.median_total, self.totals = 1.0, np.ones(1)
+        self._largest = self._ceiling = 0.0
         self._offset = self._mean = np.zeros(n_features)
 
     def _fill_buffers(self):
@@ -78,7 +89,8 @@ class _Counts(Likelihood):
         if self.library_size:
             self._offset -= math.log(self._mean.sum())
             self._mean = self.median_total * np.exp(self._offset)
-        self._ceiling = math.log1p(X.max()) + _ABOVE_LARGEST
+        self._largest = float(X.max())
+        self._ceiling = math.log1p(self._largest) + _ABOVE_LARGEST
         features = self.start_rows(X)
         self.feature_centre = features.mean(axis=0)
         deviation = features.std(axis=0)
@@ -102,11 +114,22 @@ class _Counts(Likelihood):
         raise NotImplementedError
 
     def log_prob(self, outputs, x):
+        own = outputs.dtype
+        if self._largest > _SMALL_COUNTS and outputs.device.type != "mps":
+            # Log-factorials, and the terms that they cancel with, are far larger than what is left.
+            outputs, x = outputs.double(), x.double()
+        return self._log_prob(outputs, x).to(own)
+
+    def _log_prob(self, outputs, x):
         total = x.sum(-1, keepdim=True) if self.library_size else None
         return self.law(outputs, total).log_prob(x)
 
     def sample(self, outputs):
         return self.law(outputs, self._drawn_totals(outputs)).sample()
+
+    def moments(self, outputs):
+        law = self.law(outputs, self._drawn_totals(outputs))
+        return law.mean, law.variance
 
     def _drawn_totals(self, outputs):
         if not self.library_size:
@@ -147,8 +170,10 @@ class Poisson(_Counts):
 
     log rate_j = log(column mean) + output_j, cut at -20 below and at 5 above the logarithm of the
     largest training count, before exp can overflow. With `library_size=True`
-    rate_j = total * softmax(log(column share) + output)_j with the row's own total, and scores are
-    log p(x | total). The default is False: a law of x itself, which may be ranked with others.
+    rate_j = total * softmax(log(column share) + output)_j with the row's own total as exposure: a
+    row's expected total is that, and its score, which pays for the total too, may be ranked only
+    with other laws of this kind. The default is False: a law of x itself, which may be ranked with
+    others.
 
     It starts from PCA of log(1 + x): its posterior, at a noise that is searched, for the encoder,
     the log means as bias, and its loadings, times the root of (1 + mean) / mean and one scalar.
@@ -241,9 +266,9 @@ class ZeroInflatedNegativeBinomial(_DispersedCounts):
     As in the single-cell field, the decoder gives each column's log share and the logit of the
     part pi_j of zeros that its mean does not explain; mu_j is the row's own total times the share
     (`library_size=True`, the default: in such data the total of a row says how much of it was
-    sequenced). Scores are then log p(x | total): rank them only with other laws that are given the
-    total. With `library_size=False` log mu_j is the output, as in `Poisson`. Dispersions r_j and
-    limits are those of `NegativeBinomial`.
+    sequenced). Scores are then those of a row given its exposure: rank them only with other laws
+    with `library_size=True`. With `library_size=False` log mu_j is the output, as in `Poisson`.
+    Dispersions r_j and limits are those of `NegativeBinomial`.
 
     It starts as `NegativeBinomial` does, with the part of zeros that this leaves unexplained, but
     at least a hundredth.
@@ -297,8 +322,10 @@ class Multinomial(_Counts):
     """p(x|z) = Multinomial(x; total, softmax(logits(z))): words of a text, given how many; a mass.
 
     total! / prod_j x_j! prod_j p_j^x_j with the row's own total, the coefficient included: scores
-    are log p(x | total). It does not factorize over columns, so that `log_prob` has one. Given z
-    the columns are correlated, by -p_i p_j total; `variance` is the diagonal, total p (1 - p).
+    are log p(x | total), to be ranked with nothing else (a law with `library_size=True` pays for
+    the total, which this one is given). It does not factorize over columns, so that `log_prob` has
+    one. Given z the columns are correlated, by -p_i p_j total; `variance` is the diagonal,
+    total p (1 - p).
 
     It starts as `Poisson` does, from PCA of log(1 + m x / total), m the median total.
 
@@ -316,7 +343,7 @@ class Multinomial(_Counts):
         total only, and checks its probabilities anew in every batch."""
         return CategoricalLaw(logits=outputs + self.offset, validate_args=False)
 
-    def log_prob(self, outputs, x):
+    def _log_prob(self, outputs, x):
         coefficient = torch.lgamma(x.sum(-1) + 1) - torch.lgamma(x + 1).sum(-1)
         words = torch.linalg.vecdot(x, self.law(outputs).logits)
         return (coefficient + words).unsqueeze(-1)
@@ -327,6 +354,10 @@ class Multinomial(_Counts):
     def variance(self, outputs):
         probs = self.law(outputs).probs
         return self.median_total * probs * (1 - probs)
+
+    def moments(self, outputs):
+        probs, total = self.law(outputs).probs, self._drawn_totals(outputs)
+        return total * probs, total * probs * (1 - probs)
 
     def sample(self, outputs):
         # A column at a time, of what the columns before it left over.
@@ -386,6 +417,9 @@ def _excess(X, mean, median_total):
     """1 / r of each column by the method of moments: the squared deviations from the mean, or
     from the share of the row's total, are mu + mu^2 / r."""
     size = np.ones(len(X)) if median_total is None else X.sum(axis=1) / median_total
+    if not size.any():
+        # Rows without a count say nothing.
+        return np.zeros(X.shape[1])
     squares = np.einsum("ij,ij->j", X, X) - 2 * mean * (size @ X) + mean**2 * (size @ size)
     return (squares - mean * size.sum()) / (mean**2 * (size @ size))
 

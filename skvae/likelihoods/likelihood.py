@@ -165,6 +165,11 @@ class Likelihood(nn.Module):
         """Var[x|z] in working units, shape (..., n_features)."""
         return self.law(outputs).variance
 
+    def moments(self, outputs):
+        """E[x|z] and Var[x|z]; where the law is given the row's total, of totals that are drawn as
+        `sample` draws them."""
+        return self.mean(outputs), self.variance(outputs)
+
     def sample(self, outputs):
         """A draw from p(x|z) in working units, shape (..., n_features)."""
         return self.law(outputs).sample()

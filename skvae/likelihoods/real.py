@@ -30,6 +30,11 @@ _LOG_VARIANCE_CEILING = 40.0
 # Degrees of freedom of StudentT: where they start, and what they stay within.
 _START_DEGREES = 10.0
 _DEGREES = 2.01, 1000.0
+# Where the features of heavy tails turn logarithmic, and the most that they are, in robust standard
+# deviations; and the range of the middle eight tenths of a normal law in such.
+_STRAIGHT = 3.0
+_MOST_BENT = 6.0
+_MIDDLE_RANGE = 2.563
 # Logarithms of LogNormal, in standard deviations of the column's and in nats, are cut here.
 _LOG_CEILING = 30.0
 
@@ -178,16 +183,80 @@ class DiagonalGaussian(_NoiseOfColumns):
         return Normal(outputs, self.noise_variance().sqrt(), validate_args=False)
 
 
-class StudentT(_NoiseOfColumns):
+class _HeavyTails(_NoiseOfColumns):
+    """Abstract: laws under which a few rows may lie very far out, and decide nothing.
+
+    Working units are (x - median) / unit, the unit being the range of the middle eight tenths of
+    the column in that of a normal law's, 2.56 standard deviations (where that is zero, the column's
+    standard deviation). The features are these, but logarithmic beyond three of them and six
+    at most, so that neither PCA nor a posterior follows single rows.
+
+    It starts from PCA of the features and its noise, times one scalar. (FactorAnalysis's is nearer
+    before training, but where it gives a column no noise training stays there.)
+    """
+
+    linear_model = "pca"
+    exact_start = False
+    features_are_columns = False
+
+    def __init__(self, n_features):
+        super().__init__(n_features)
+        for name in ("feature_mid", "feature_unit"):
+            self.register_buffer(name, torch.zeros(n_features), persistent=False)
+
+    def _fill_buffers(self):
+        fill(self.feature_mid, self.feature_centre)
+        fill(self.feature_unit, self.feature_scale)
+
+    def set_units(self, X):
+        super().set_units(X)
+        low, middle, high = np.quantile(X, [0.1, 0.5, 0.9], axis=0)
+        unit = (high - low) / _MIDDLE_RANGE
+        self.centre = np.where(self.varies, middle, self.centre)
+        self.scale = np.where(self.varies & (unit > 0), unit, self.scale)
+        self._log_scale = torch.as_tensor(np.log(self.scale))
+        features = self.start_rows(X)
+        self.feature_centre = features.mean(axis=0)
+        self.feature_scale = np.where(self.varies, features.std(axis=0), 1.0)
+        self._fill_buffers()
+
+    def start_rows(self, X):
+        t = (X - self.centre) / self.scale
+        beyond = np.maximum(np.abs(t) - _STRAIGHT, 0.0)
+        bent = np.minimum(np.abs(t), _STRAIGHT) + np.log1p(beyond)
+        return np.sign(t) * np.minimum(bent, _MOST_BENT)
+
+    def _bent(self, t):
+        beyond = (t.abs() - _STRAIGHT).clamp(min=0.0)
+        bent = t.clamp(-_STRAIGHT, _STRAIGHT) + t.sign() * beyond.log1p()
+        return bent.clamp(-_MOST_BENT, _MOST_BENT)
+
+    def features(self, x):
+        return (self._bent(x) - self.feature_mid) / self.feature_unit
+
+    def feature_mean(self, outputs):
+        return self._bent(self.mean(outputs))
+
+    def decoder_start(self, start):
+        noise = np.where(self.varies, start.noise_variance - COLUMN_NOISE_FLOOR, 0.0)
+        fill(self.log_noise, np.log(np.maximum(noise, _ABOVE_FLOOR * COLUMN_NOISE_FLOOR)))
+        return start.gain * start.loadings, start.mean
+
+    def least_noise(self):
+        return (1 + _ABOVE_FLOOR) * COLUMN_NOISE_FLOOR
+
+
+class StudentT(_HeavyTails):
     """p(x_j|z) = t(mu_j(z), s_j, df_j): real columns with heavy tails.
 
     The density Gamma((df+1)/2) / (Gamma(df/2) sqrt(pi df) s) (1 + ((x-mu)/s)^2 / df)^(-(df+1)/2).
     The scales s_j, in the units of X, and the degrees of freedom df_j are one a column and learned.
     df stays within 2.01 and 1000, so that mean and variance, s^2 df / (df - 2), are finite
     everywhere: it follows the tails of all columns but those that have no variance at all. s_j^2
-    is at least `COLUMN_NOISE_FLOOR` times its column's variance.
+    is at least `COLUMN_NOISE_FLOOR` times its column's unit squared.
 
-    It starts from FactorAnalysis: the t of its noise variances, with 10 degrees of freedom.
+    Units, features and start are those of all laws with heavy tails (columns by their medians and
+    quantiles, bent logarithmically far out; PCA of these), with 10 degrees of freedom.
 
     References
     ----------
@@ -195,8 +264,6 @@ class StudentT(_NoiseOfColumns):
     Distribution", JASA 84, 1989; H. Takahashi et al., "Student-t Variational Autoencoder for
     Robust Density Estimation", IJCAI 2018.
     """
-
-    exact_start = False
 
     def __init__(self, n_features):
         super().__init__(n_features)
@@ -215,20 +282,18 @@ class StudentT(_NoiseOfColumns):
         return weight, bias
 
 
-class Laplace(_NoiseOfColumns):
+class Laplace(_HeavyTails):
     """p(x_j|z) = exp(-|x_j - mu_j(z)| / b_j) / (2 b_j): real columns around their medians.
 
     The scales b_j, in the units of X, are one a column and learned; the noise variance, 2 b_j^2,
-    is at least `COLUMN_NOISE_FLOOR` times its column's variance. It starts from FactorAnalysis and
-    its noise variances.
+    is at least `COLUMN_NOISE_FLOOR` times its column's unit squared. Units, features and start are
+    those of `StudentT`.
 
     References
     ----------
     Q. Ke, T. Kanade, "Robust L1 Norm Factorization in the Presence of Outliers and Missing Data by
     Alternative Convex Programming", CVPR 2005.
     """
-
-    exact_start = False
 
     def law(self, outputs):
         return LaplaceLaw(outputs, (0.5 * self.noise_variance()).sqrt(), validate_args=False)
