@@ -1,6 +1,7 @@
 """skvae: the variational autoencoder that a scikit-learn user can trust in place of PCA."""
 
+from .imputer import VAEImputer
 from .transformer import VAETransformer
 
 __version__ = "0.1.0"
-__all__ = ["VAETransformer"]
+__all__ = ["VAEImputer", "VAETransformer"]

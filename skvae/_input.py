@@ -7,7 +7,7 @@ from sklearn.utils.validation import check_array, validate_data
 FLOATS = [np.float64, np.float32]
 
 
-def checked_rows(estimator, X, *, reset):
+def checked_rows(estimator, X, *, reset, allow_missing=False, accept_sparse="csr"):
     """X as finite rows of two dimensions, checked by scikit-learn's `validate_data`.
 
     Arrays of floats, integers and bools, `numpy.memmap` among them, are neither copied nor cast,
@@ -20,6 +20,9 @@ def checked_rows(estimator, X, *, reset):
     X : {array-like, sparse matrix or array} of shape (n_samples, n_features)
     reset : bool
         True in `fit`.
+    allow_missing : bool, default=False
+        Whether cells may be missing: NaN, None or `pandas.NA`, all of them NaN in what is returned.
+    accept_sparse : "csr" or False, default="csr"
 
     Returns
     -------
@@ -31,19 +34,27 @@ def checked_rows(estimator, X, *, reset):
         scikit-learn's, with the row and the column of the first offending value added.
     """
     try:
+        if allow_missing:
+            X = _with_nan(X)
         checked = validate_data(
             estimator,
             X,
-            accept_sparse="csr",
+            accept_sparse=accept_sparse,
             dtype="numeric",
             reset=reset,
             ensure_min_samples=2 if reset else 1,
+            ensure_all_finite="allow-nan" if allow_missing else True,
         )
         if checked.dtype not in FLOATS and checked.dtype.kind not in "iub":
-            checked = check_array(checked, accept_sparse="csr", dtype=np.float64)
+            checked = check_array(
+                checked,
+                accept_sparse=accept_sparse,
+                dtype=np.float64,
+                ensure_all_finite="allow-nan" if allow_missing else True,
+            )
         return SparseRows(checked) if issparse(checked) else checked
     except (ValueError, TypeError) as error:
-        place = _first_problem(X)
+        place = _first_problem(X, allow_missing)
         if place is None:
             raise
         raise type(error)(f"{error}\n{place}") from error
@@ -82,8 +93,9 @@ def column_namer(estimator):
     return str if names is None else lambda column: repr(str(names[column]))
 
 
-def _first_problem(X):
-    """Where X holds something that is not a finite number, in words; None if nothing is found."""
+def _first_problem(X, allow_missing):
+    """Where X holds something that is not a finite number, or a missing one where these are
+    allowed, in words; None if nothing is found."""
     if issparse(X):
         X = X.tocoo()
         wrong = np.flatnonzero(~np.isfinite(X.data)) if X.dtype.kind == "f" else []
@@ -101,9 +113,12 @@ def _first_problem(X):
         return None
     wrong = np.zeros(values.shape, dtype=bool)
     if values.dtype.kind == "f":
-        wrong = ~np.isfinite(values)
+        wrong = np.isinf(values) if allow_missing else ~np.isfinite(values)
     elif values.dtype.kind in "OUSc":
-        wrong = ~np.vectorize(_is_finite_number, otypes=[bool])(values)
+        fine = np.vectorize(_is_finite_number, otypes=[bool])(values)
+        if allow_missing:
+            fine |= np.vectorize(_is_missing, otypes=[bool])(values)
+        wrong = ~fine
     if not wrong.any():
         return None
     row, column = np.argwhere(wrong)[0]
@@ -123,6 +138,25 @@ def _located(value, row, columns, column, names):
         f"The first such value is {value!r} at row {row}, column {name(column)}; there are "
         f"{count} in {len(columns)} column(s): {listed}."
     )
+
+
+def _is_missing(value):
+    """Whether a cell is None, NaN or `pandas.NA`."""
+    return value is None or type(value).__name__ == "NAType" or _is_nan(value)
+
+
+def _is_nan(value):
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _with_nan(X):
+    """X with NaN for what pandas calls missing in columns of objects, which numpy cannot cast."""
+    if hasattr(X, "dtypes") and hasattr(X, "mask"):
+        objects = any(str(dtype) == "object" for dtype in X.dtypes)
+        return X.mask(X.isna(), np.nan) if objects else X
+    if isinstance(X, np.ndarray) and X.dtype == object:
+        return np.where(np.vectorize(_is_missing, otypes=[bool])(X), np.nan, X)
+    return X
 
 
 def _is_finite_number(value):

@@ -82,9 +82,11 @@ def row_keys(X):
     """A 64-bit key for each row of X, shape (n,), from the row's values alone.
 
     Equal rows have equal keys whatever their dtype (float32 values are exact in float64), memory
-    layout or place in X; -0.0 counts as 0.0.
+    layout or place in X; -0.0 counts as 0.0, and one NaN as the other.
     """
-    words = (np.ascontiguousarray(X, dtype=np.float64) + 0.0).view(np.uint64)
+    X = np.ascontiguousarray(X, dtype=np.float64) + 0.0
+    X[np.isnan(X)] = np.nan
+    words = X.view(np.uint64)
     with np.errstate(over="ignore"):
         salts = _mix(np.arange(1, words.shape[1] + 1, dtype=np.uint64) * _UINT64_GOLDEN_RATIO)
         return _mix(_mix(words ^ salts).sum(axis=1, dtype=np.uint64))

@@ -67,7 +67,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     start : LinearStart or None
         The closed form on all rows, if the model is that and nothing was accepted beyond it.
     """
-    rows = Rows(X, transform=params.batch_transform, device=chosen_device(params.device))
+    rows = rows_of(params, X, chosen_device(params.device))
     if earlier is None:
         law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
         k = n_components_of(params, likelihood, rows, seed)
@@ -97,7 +97,9 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     else:
         net.module_.float()
         for part in (train, valid) if valid is not None else (train,):
-            part.dataset.set_units(vae.likelihood.centre, vae.likelihood.scale)
+            part.dataset.set_units(
+                vae.likelihood.centre, vae.likelihood.scale, vae.likelihood.placeholder
+            )
         if start is not None and valid is not None:
             handicap = gain_of_more_rows(net, train, valid, start, seed)
             dict(net.callbacks_)["best_epoch"].handicap = handicap
@@ -142,7 +144,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     net : VAENet
         As `trained_net` returns it, but that `finish` is still to be called.
     """
-    rows = Rows(X, transform=params.batch_transform, device=chosen_device(params.device))
+    rows = rows_of(params, X, chosen_device(params.device))
     part = Subset(rows, np.arange(len(rows)))
     if earlier is None:
         law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
@@ -171,7 +173,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
         net.history = deepcopy(earlier.history)
         _remember(net.optimizer_, earlier.optimizer_)
     net.module_.float()
-    rows.set_units(vae.likelihood.centre, vae.likelihood.scale)
+    rows.set_units(vae.likelihood.centre, vae.likelihood.scale, vae.likelihood.placeholder)
     net.partial_fit(part)
     if dict(net.callbacks_)["best_epoch"].diverged_:
         # What the optimizer remembers of such rows would spoil every later step.
@@ -181,6 +183,13 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     rows.release()
     _to_double(net)
     return net
+
+
+def rows_of(params, X, device="cpu"):
+    """The rows of X as a `Rows`, which knows whether cells are missing."""
+    rows = Rows(X, transform=params.batch_transform, device=device)
+    rows.incomplete = params.missing_values == "observed" and rows.any_missing()
+    return rows
 
 
 def finish(net, rows, seed):
@@ -234,9 +243,29 @@ def _fresh_likelihood(params, rows, name_column, seed):
             if params.verbose:
                 print(f"likelihood='auto' is {law!r} on these rows.")
         likelihood = made_likelihood(law, rows.X.shape[1])
+    if params.missing_values == "observed" and likelihood.needs_whole_rows:
+        raise ValueError(
+            f"missing_values='observed' does not go with likelihood={law!r}: it is given the "
+            "total of each row, which is unknown where cells are missing. Take 'poisson' or "
+            "'negative_binomial', or missing_values='error'."
+        )
+    if rows.incomplete:
+        _refuse_empty_columns(rows, name_column, seed)
     with scoped_seed(seed):
         check_support(likelihood, rows, name_column, learn=True)
     return law, likelihood
+
+
+def _refuse_empty_columns(rows, name_column, seed):
+    with scoped_seed(seed):
+        observed = sum((~np.isnan(chunk)).sum(axis=0) for chunk in rows.chunks())
+    if not observed.all():
+        empty = np.flatnonzero(observed == 0)
+        raise ValueError(
+            f"{len(empty)} column(s) have no observed value: "
+            f"{', '.join(map(name_column, empty[:5]))}{', ...' if len(empty) > 5 else ''}. Drop "
+            "them: nothing can be learnt of them."
+        )
 
 
 def check_support(likelihood, rows, name_column, *, learn=False):

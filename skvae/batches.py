@@ -50,24 +50,36 @@ class Rows(Dataset):
         working units, each time that the batch is asked for.
     device : str or torch.device, default="cpu"
         Where batches go.
+    incomplete : bool, default=False
+        Whether X may have missing cells, NaN: then batches have the `mask` of the observed ones,
+        and something else, a `placeholder`, in the others.
     """
 
-    def __init__(self, X, transform=None, device="cpu"):
+    def __init__(self, X, transform=None, device="cpu", incomplete=False):
         self.X = X
+        self.incomplete = incomplete
         self.transform = transform
         self.device = torch.device(device)
         self.centre = self.scale = self.resident = None
 
-    def set_units(self, centre, scale):
+    def set_units(self, centre, scale, placeholder=None):
         """Set the working units, float64 arrays of shape (n_features,); until then X is given out
-        as it is."""
+        as it is. The `placeholder` (n_features,), zeros by default, is in these."""
         self.centre, self.scale = centre, scale
+        self._placeholder = torch.zeros(len(centre)) if placeholder is None else placeholder
         self.resident = None
         if isinstance(self.X, np.ndarray) and self.X.size * 4 <= _resident_bytes(self.device):
             resident = torch.empty(self.X.shape, dtype=torch.float32, device=self.device)
             for part in row_slices(*self.X.shape):
                 resident[part] = self._rows(self.X[part])
             self.resident = resident
+
+    def any_missing(self):
+        """Whether X has cells that are NaN."""
+        if self.X.dtype.kind != "f":
+            return False
+        parts = row_slices(len(self.X), self.X.shape[1])
+        return any(bool(np.isnan(self.X[part]).any()) for part in parts)
 
     def release(self):
         """Free the memory of the device that the rows took."""
@@ -92,7 +104,7 @@ class Rows(Dataset):
         if self.transform is None:
             return np.asarray(rows, dtype=np.float64, order="C")
         rows = self._transformed(self._rows(rows)).double().cpu().numpy()
-        if not np.isfinite(rows).all():
+        if not (np.isfinite(rows) | (np.isnan(rows) & self.incomplete)).all():
             raise ValueError(
                 "batch_transform returned values that are not finite (NaN or infinity). It is "
                 "given X in float32, which goes up to 3.4e38."
@@ -101,7 +113,9 @@ class Rows(Dataset):
 
     def _transformed(self, rows):
         # As random as the caller's generator is: the fit's own, seeded by the fit.
-        given, rows = rows, self.transform(rows)
+        given = rows
+        missing = torch.isnan(given) if self.incomplete else None
+        rows = self.transform(given if missing is None else given.nan_to_num(0.0))
         found = tuple(rows.shape) if torch.is_tensor(rows) else type(rows).__name__
         dense = torch.is_tensor(rows) and rows.layout == torch.strided
         if found != tuple(given.shape) or not dense or rows.is_complex():
@@ -110,7 +124,8 @@ class Rows(Dataset):
                 f"it was given, {tuple(given.shape)}; got {found}, "
                 f"{getattr(rows, 'layout', None)}, {getattr(rows, 'dtype', None)}."
             )
-        return rows.detach().to(given.dtype)
+        rows = rows.detach().to(given.dtype)
+        return rows if missing is None else torch.where(missing, torch.nan, rows)
 
     def _rows(self, rows):
         """Rows of X as float32 on the device: in working units, or as a transform takes them."""
@@ -143,7 +158,10 @@ class Rows(Dataset):
                     for unit in (self.centre, self.scale)
                 )
                 x = ((x - centre) / scale).float()
-        return {"x": x}
+        if not self.incomplete:
+            return {"x": x}
+        mask = ~torch.isnan(x)
+        return {"x": torch.where(mask, x, self._placeholder.to(x)), "mask": mask}
 
     def __getitem__(self, index):
         # skorch loaders expect (X, y); the target of an autoencoder is its input.

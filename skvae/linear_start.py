@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.decomposition import PCA, FactorAnalysis
 
+from .incomplete import factor_model
 from .moments import Moments
 
 
@@ -71,6 +72,8 @@ def linear_start(X, n_components, *, model, least_noise, seed, n_samples=None):
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features), float64
+        Of missing cells, NaN, the model is that of the observed ones: by EM, of which scikit-learn
+        has none, and with a noise variance divided by n.
     n_components : int
         At most min(n_samples, n_features); PCA raises its own error above that.
     model : {"pca", "factor_analysis"}
@@ -86,6 +89,8 @@ def linear_start(X, n_components, *, model, least_noise, seed, n_samples=None):
     -------
     LinearStart
     """
+    if np.isnan(X).any():
+        return _incomplete_start(X, n_components, model, least_noise)
     return _MODELS[model](X, n_components, least_noise, seed, n_samples or len(X))
 
 
@@ -133,6 +138,21 @@ def _factor_analysis_start(X, n_components, least_noise, seed, n_samples):
         projection=(loadings / noise[:, None]).T / (1 + precision)[:, None],
         log_variance=-np.log1p(precision),
         noise_variance=noise,
+    )
+
+
+def _incomplete_start(X, n_components, model, least_noise):
+    shared = model == "pca"
+    mean, loadings, noise = factor_model(
+        X, n_components, shared_noise=shared, least_noise=least_noise
+    )
+    precision = np.sum(loadings**2 / noise[:, None], axis=0)
+    return LinearStart(
+        mean=mean,
+        loadings=loadings,
+        projection=(loadings / noise[:, None]).T / (1 + precision)[:, None],
+        log_variance=-np.log1p(precision),
+        noise_variance=float(noise[0]) if shared else noise,
     )
 
 

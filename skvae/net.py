@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ._random import scoped_seed
 from .batches import Batches, Rows
 from .callbacks import EpochLog, StopTraining
+from .incomplete import has_missing
 from .objective import NegativeBound
 
 # Elements of the widest layer's output in an inference batch, which should stay in a CPU's cache,
@@ -103,8 +104,10 @@ class VAENet(NeuralNet):
         """skorch's own; an array of rows, in the units of X, becomes `Rows`."""
         if not isinstance(X, np.ndarray):
             return super().get_dataset(X, y)
-        rows = Rows(X, device=self.device)
-        rows.set_units(self.module_.likelihood.centre, self.module_.likelihood.scale)
+        incomplete = self.module_.fill is not None and has_missing(X)
+        rows = Rows(X, device=self.device, incomplete=incomplete)
+        likelihood = self.module_.likelihood
+        rows.set_units(likelihood.centre, likelihood.scale, likelihood.placeholder)
         return rows
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
@@ -217,7 +220,15 @@ class VAENet(NeuralNet):
         self._set_training(False)
         some = Subset(dataset, range(min(len(dataset), _RECONSTRUCTED_ROWS)))
         with scoped_seed(self.valid_seed), torch.inference_mode():
-            x = torch.cat([batch["x"] for batch, _ in self.get_iterator(some, training=False)])
+            batches = [batch for batch, _ in self.get_iterator(some, training=False)]
+            x = torch.cat(
+                [
+                    torch.where(batch["mask"], batch["x"], torch.nan)
+                    if "mask" in batch
+                    else batch["x"]
+                    for batch in batches
+                ]
+            )
             errors = self.module_.reconstruction_errors(x).cpu().double().numpy()
         return float((errors * self.module_.likelihood.scale**2).mean(axis=1).min())
 

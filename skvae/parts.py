@@ -7,6 +7,7 @@ from numbers import Integral
 
 import torch
 
+from .incomplete import LinearFill
 from .likelihoods import LIKELIHOODS, Likelihood
 from .networks import NETWORKS
 from .priors import PRIORS, Prior
@@ -64,7 +65,11 @@ def build(params, likelihood, k, shape):
     decoder = deepcopy(make_decoder(k, likelihood.n_outputs))
     # A small sample says little of what lies beyond two standard deviations, a large one does.
     limit = max(2.0, 2.0 * math.log10(n_samples) - 2.0)
-    return VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit).float()
+    vae = VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit)
+    if params.missing_values == "observed":
+        aligned = params.init == "pca"
+        vae.fill = LinearFill(likelihood.n_inputs, min(k, n_samples, likelihood.n_inputs), aligned)
+    return vae.float()
 
 
 def _made(factory, kind, name, size):
@@ -107,7 +112,7 @@ def _given_sizes(params):
 
 def parts_of(params, k):
     """The parameters that decide which weights the model has."""
-    names = "likelihood", "prior", "network", "activation"
+    names = "likelihood", "prior", "network", "activation", "missing_values"
     sizes = {"n_components": k, "hidden_layer_sizes": _given_sizes(params)}
     return sizes | {name: getattr(params, name) for name in names}
 

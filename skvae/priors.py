@@ -70,7 +70,7 @@ class Prior(nn.Module):
         ----------
         some_posterior : callable
             Gives the features of some training rows, a tensor (n, n_inputs), and their q(z|x), a
-            Normal of batch shape (n, n_components).
+            Normal of batch shape (n, n_components) or, of incomplete rows, a MultivariateNormal.
         """
 
     def before_training(self):
@@ -103,6 +103,11 @@ class StandardNormal(Prior):
         return Independent(Normal(self.loc, self.scale, validate_args=False), 1)
 
     def kl(self, posterior):
+        if posterior.event_shape:
+            # Of correlated latents: their sum is the divergence, and each is that of the latent
+            # given those before it.
+            roots = posterior.scale_tril.diagonal(dim1=1, dim2=2)
+            return 0.5 * (posterior.variance + posterior.mean**2 - 1) - roots.log()
         return kl_divergence(posterior, Normal(self.loc, self.scale, validate_args=False))
 
 

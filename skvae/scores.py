@@ -62,6 +62,29 @@ def elbo_terms(net, X, seed, n_draws, dtype):
     return elbo, kl
 
 
+def imputed(net, X, seed, n_draws, dtype, draw):
+    """Rows X, an ndarray, with their missing cells (NaN) filled, in the units of X: by the mean of
+    what is missing given what is not, or by draws from that, with torch's own generator.
+
+    Returns
+    -------
+    ndarray of shape (n, n_features), float64
+        Observed cells are those of X, to the bit.
+    """
+    likelihood = net.module_.likelihood
+
+    def filled(module, x, noise):
+        if not draw:
+            return module.imputed(x, noise)
+        # Equal rows are to have draws of their own.
+        noise = torch.randn_like(noise)
+        return module.imputed(x, noise, -torch.empty_like(noise[..., 0]).exponential_().log())
+
+    prepare = _noisy(net, seed, 0, n_draws)
+    rows = net.apply(filled, X, prepare=prepare, dtype=dtype, vectors_per_row=n_draws)
+    return np.where(np.isnan(X), rows * likelihood.scale + likelihood.centre, X)
+
+
 def _by_pieces(function, net, X, seed, n_draws, dtype):
     """Yield what part of the draws a piece of them is, and what the function says of the rows by
     these, a pair of float64 arrays."""

@@ -63,9 +63,9 @@ def _part(part, rows, name):
                     f"{rows.X.shape[1]} columns."
                 )
             X = np.asarray(X)
-            if not np.isfinite(X).all():
+            if not (np.isfinite(X) | (np.isnan(X) & rows.incomplete)).all():
                 raise ValueError(f"train_split gave a {name} part with values that are not finite.")
-            part = Rows(X, rows.transform, rows.device)
+            part = Rows(X, rows.transform, rows.device, rows.incomplete)
         part = Subset(part, np.arange(len(part)))
     indices = np.asarray(part.indices)
     while isinstance(part.dataset, Subset):

@@ -14,6 +14,7 @@ from torch.utils.data import Subset
 
 from ._random import scoped_seed
 from .batches import Rows, working_units
+from .incomplete import LinearFill, marginally_filled
 from .linear_start import best_gain, best_noise_and_gain, linear_start
 from .moments import Moments, some_rows
 
@@ -23,6 +24,7 @@ _GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at,
 _GAIN_VALUES = 2**21  # and values of these
 _START_VALUES = 2**25  # of the rows, up to which the start is fitted on the rows themselves,
 _START_COLUMNS = 2000  # and beyond which not on their covariance either
+_INCOMPLETE_VALUES = 2**21  # of rows with missing cells, which the start takes many passes over
 
 
 def n_components_of(params, likelihood, rows, seed):
@@ -37,6 +39,8 @@ def n_components_of(params, likelihood, rows, seed):
             likelihood = deepcopy(likelihood)
             likelihood.set_units(_some_rows(part, seed))
         X = _start_rows(likelihood, part, seed)
+        if rows.incomplete:
+            X = _completed(X, likelihood, seed)
         # Minka's evidence depends on the number of rows, which X can stand in for.
         solved = PCA(None if wanted == "mle" and len(X) < len(rows) else wanted, svd_solver="full")
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -59,14 +63,17 @@ def load_start(params, net, part, seed):
     weights."""
     vae = net.module_
     # Other features than the columns need the units before them.
-    if not vae.likelihood.features_are_columns:
-        vae.likelihood.set_units(_some_rows(part, seed))
+    needs_units = not vae.likelihood.features_are_columns or part.dataset.incomplete
+    if needs_units:
+        vae.likelihood.set_units(marginally_filled(_some_rows(part, seed)))
     X = _start_rows(vae.likelihood, part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
-    if vae.likelihood.features_are_columns:
+    if not needs_units:
         vae.likelihood.set_units(X)
     start = None if params.init == "random" else _linear_start(vae, X, len(part), seed)
     if start is not None:
         vae.load_start(start)
+    elif vae.fill is not None:
+        vae.load_fill(_linear_start(vae, X, len(part), seed, vae.fill.loadings.shape[1]))
     vae.prior.load_start(partial(some_posterior, net, part, seed))
     if start is not None and not vae.likelihood.exact_start:
         start = _searched(start, net, part, seed)
@@ -83,10 +90,10 @@ def _searched(start, net, part, seed):
     vae = net.module_
     n_few = max(1, min(_GAIN_ROWS, _GAIN_VALUES // vae.likelihood.n_inputs))
     few = Subset(part.dataset, np.asarray(part.indices)[:n_few])
-    columns = vae.likelihood.features_are_columns
+    columns = vae.likelihood.features_are_columns and not part.dataset.incomplete
     X = _start_rows(vae.likelihood, few, seed) if columns else _some_rows(few, seed)
-    few = Rows(X, device=net.device)
-    few.set_units(vae.likelihood.centre, vae.likelihood.scale)
+    few = Rows(X, device=net.device, incomplete=part.dataset.incomplete)
+    few.set_units(vae.likelihood.centre, vae.likelihood.scale, vae.likelihood.placeholder)
 
     def objective(noise, gain):
         vae.load_start(replace(start.with_noise(noise), gain=gain))
@@ -109,8 +116,8 @@ def some_posterior(net, part, seed):
     like = next(vae.parameters())
     x = working_units(X, vae.likelihood.centre, vae.likelihood.scale).to(like)
     with torch.no_grad():
-        features = vae.likelihood.features(x)
-        return features, vae.eval().posterior_of(features)
+        x, mask = vae.eval().observed(x)
+        return vae.filled_features(x, mask), vae.posterior(x, mask)
 
 
 def gain_of_more_rows(net, train, valid, start, seed):
@@ -137,11 +144,11 @@ def gain_of_more_rows(net, train, valid, start, seed):
     return max(0.0, float(gain))
 
 
-def _linear_start(vae, X, n_samples, seed):
+def _linear_start(vae, X, n_samples, seed, n_components=None):
     likelihood = vae.likelihood
     return linear_start(
         X,
-        vae.n_components,
+        n_components or vae.n_components,
         n_samples=n_samples,
         model=likelihood.linear_model,
         least_noise=likelihood.least_noise(),
@@ -154,11 +161,17 @@ def _start_rows(likelihood, part, seed, *, ddof=1):
 
     More of them than `_START_VALUES` are replaced by fewer rows of the same mean and covariance,
     which are all that a linear model looks at; with too many columns for that, by a random part.
+    Of rows with missing cells, whose features are NaN there, these are a random part always.
     `ddof` is that of the model's covariance. With a `batch_transform` they are one draw of it,
     the same each time in one fit.
     """
     rows, indices = part.dataset, np.asarray(part.indices)
     n_columns = likelihood.n_inputs
+    if rows.incomplete:
+        indices = indices[some_rows(len(indices), max(1, _INCOMPLETE_VALUES // n_columns))]
+        with scoped_seed(seed):
+            X = np.vstack(list(rows.chunks(indices)))
+        return incomplete_features(likelihood, X)
     if len(indices) * n_columns > _START_VALUES:
         if n_columns > _START_COLUMNS:
             indices = indices[some_rows(len(indices), _START_VALUES // n_columns)]
@@ -170,6 +183,25 @@ def _start_rows(likelihood, part, seed, *, ddof=1):
             return moments.stand_in(max(10_000, 10 * n_columns), ddof)
     with scoped_seed(seed):
         return np.vstack([likelihood.start_rows(chunk) for chunk in rows.chunks(indices)])
+
+
+def incomplete_features(likelihood, X):
+    """The features of rows X in the units of `start_rows`, NaN where they come of missing cells."""
+    features = likelihood.start_rows(marginally_filled(X))
+    mask = likelihood.feature_mask(torch.from_numpy(~np.isnan(X))).numpy()
+    return np.where(mask, features, np.nan)
+
+
+def _completed(X, likelihood, seed):
+    """Features X with missing ones as a linear model of many components has them, for what can be
+    counted on whole rows alone."""
+    k = max(1, min(len(X), X.shape[1]) // 2)
+    start = linear_start(X, k, model="pca", least_noise=1e-9 * np.nanvar(X), seed=seed)
+    fill = LinearFill(X.shape[1], k).double()
+    noise = np.broadcast_to(start.noise_variance, start.mean.shape)
+    fill.load(start.mean, start.loadings, noise)
+    features = torch.from_numpy(X)
+    return fill(features, ~torch.isnan(features))[0].numpy()
 
 
 def _some_rows(part, seed):

@@ -27,7 +27,14 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, scoped_seed
-from .assembly import SKORCH_PREFIXES, check_support, finish, streamed_net, trained_net
+from .assembly import (
+    SKORCH_PREFIXES,
+    check_support,
+    finish,
+    rows_of,
+    streamed_net,
+    trained_net,
+)
 from .batches import Rows, working_units
 from .coordinates import (
     JACOBIAN_ROWS,
@@ -35,11 +42,12 @@ from .coordinates import (
     PosteriorMoments,
     measure_coordinates,
 )
+from .incomplete import has_missing
 from .likelihoods import LIKELIHOODS
 from .moments import Moments, RowSample, some_rows
 from .networks import ACTIVATIONS, NETWORKS
 from .priors import PRIORS
-from .scores import elbo_terms, importance_scores
+from .scores import elbo_terms, importance_scores, imputed
 
 _COVARIANCE_DRAWS = 4096
 # Rows whose reconstructions are looked at, and over which the noise variance is averaged;
@@ -143,6 +151,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Applied to each batch of training and of validation, a tensor (n, n_features) in the units
         of X, anew in every epoch, and once to all rows for the start and the fitted attributes:
         a law of X itself, not an augmentation. `torch.bernoulli` binarizes grey images dynamically.
+    missing_values : {"error", "observed"}, default="error"
+        What missing cells (NaN, None, `pandas.NA`) are: an error, as to PCA, or nothing that was
+        seen. With "observed" the model learns from the cells that are there, `transform` and the
+        scores are those of a row's observed cells, and the start is pPCA's of the observed cells,
+        by EM. Without a missing cell all is the same, bit for bit. Not for laws that are given the
+        row's total.
     device : str or torch.device, default="auto"
         "auto" is CUDA, else MPS, else the CPU.
     warm_start : bool, default=False
@@ -256,6 +270,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
         "batch_transform": [callable, None],
+        "missing_values": [StrOptions({"error", "observed"})],
         "device": [str, torch.device],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
@@ -287,6 +302,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         n_iter_no_change=20,
         n_importance_samples=100,
         batch_transform=None,
+        missing_values="error",
         device="auto",
         warm_start=False,
         callbacks=None,
@@ -315,6 +331,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.n_iter_no_change = n_iter_no_change
         self.n_importance_samples = n_importance_samples
         self.batch_transform = batch_transform
+        self.missing_values = missing_values
         self.device = device
         self.warm_start = warm_start
         self.callbacks = callbacks
@@ -358,7 +375,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         with self._kept_on_failure():
             warm = self.warm_start and hasattr(self, "net_")
-            X = checked_rows(self, X, reset=not warm)
+            X = self._rows(X, reset=not warm)
             seed = draw_seed(self.random_state)
             with scoped_seed(seed), torch.inference_mode(False), torch.enable_grad():
                 net, start = trained_net(
@@ -409,7 +426,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         with self._kept_on_failure():
             fitted = self.__sklearn_is_fitted__()
-            X = checked_rows(self, X, reset=not fitted)
+            X = self._rows(X, reset=not fitted)
             stream = deepcopy(self._stream) if fitted else None
             if stream is None:
                 columns = deepcopy(self._columns) if fitted else Moments()
@@ -435,7 +452,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     finish(net, None, fit_seed)
                     self.n_samples_ = columns.count
                     return self
-                finish(net, Rows(some.rows, device=net.device), fit_seed)
+                kept_rows = Rows(some.rows, device=net.device, incomplete=has_missing(some.rows))
+                finish(net, kept_rows, fit_seed)
                 posterior = PosteriorMoments()
                 posterior.add(*self._posterior(some.rows))
                 kept = self.coordinates_ if fitted else None
@@ -468,8 +486,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.net_ = net
         posterior = PosteriorMoments()
         with scoped_seed(seed):
-            for chunk in Rows(X, transform=self.batch_transform).chunks():
-                columns.add(net.module_.likelihood.start_rows(chunk))
+            for chunk in rows_of(self, X).chunks():
+                columns.add(net.module_.likelihood.start_rows(self._completed(chunk)))
                 posterior.add(*self._posterior(chunk))
                 some.add(chunk)
         return posterior
@@ -499,7 +517,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             net,
             columns,
             posterior,
-            net.module_.likelihood.start_rows(some.rows),
+            net.module_.likelihood.start_rows(self._completed(some.rows)),
             mean,
             closed_form=closed_form and net.module_.likelihood.exact_start,
             oriented=self.init == "pca" and net.module_.likelihood.linear_model == "pca",
@@ -547,13 +565,24 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         likelihood = self.net_.module_.likelihood
         return working_units(X, likelihood.centre, likelihood.scale)
 
+    def _completed(self, X):
+        """Rows X (float64) with missing cells as reconstructions have them."""
+        if not has_missing(X):
+            return X
+        likelihood = self.net_.module_.likelihood
+        filled = self.net_.apply("completed", X, prepare=self._units, dtype=_torch_dtype(X))
+        return np.where(np.isnan(X), filled * likelihood.scale + likelihood.centre, X)
+
     def _posterior(self, X):
         """Mean and variance of q(z|x) for each row, each (n_samples, n_components)."""
         return self.net_.apply("encode", X, prepare=self._units, dtype=_torch_dtype(X))
 
     def _checked(self, X):
         check_is_fitted(self)
-        return checked_rows(self, X, reset=False)
+        return self._rows(X, reset=False)
+
+    def _rows(self, X, reset):
+        return checked_rows(self, X, reset=reset, allow_missing=self.missing_values == "observed")
 
     def _encodable(self, X):
         """X checked, against the support of the likelihood too; where a `batch_transform` leads
@@ -677,10 +706,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         X = self._encodable(X)
         _check_count("n_draws", n_draws)
-        mean, variance = (part.astype(np.float64)[:, None] for part in self._posterior(X))
         random = np.random.RandomState(self._draw_seed(random_state))
-        z = mean + np.sqrt(variance) * random.normal(size=(len(X), n_draws, mean.shape[2]))
-        flat = z.reshape(-1, self.n_components_)
+        noise = random.normal(size=(len(X), n_draws, self.n_components_))
+
+        def prepare(rows, noise):
+            return self._units(rows), noise
+
+        z = self.net_.apply("latents", X, noise, prepare=prepare, dtype=_torch_dtype(X))
+        flat = z.astype(np.float64).reshape(-1, self.n_components_)
         rows = self._decoded(flat, X) if decode else self.coordinates_.to_public(flat)
         return rows.reshape(len(X), n_draws, -1).astype(float_dtype(X), copy=False)
 
@@ -710,6 +743,45 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         between = (1 - part) * T[:, None] + part * T_end[:, None]
         rows = self.inverse_transform(between.reshape(-1, T.shape[1]))
         return rows.reshape(len(T), n_steps, -1)
+
+    def impute(self, X, *, n_draws=1000, draw=False, random_state=None):
+        """X with its missing cells filled by what the model says of them given the others.
+
+        Needs `missing_values="observed"`. `VAEImputer` is this as scikit-learn's imputers are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN, None or `pandas.NA`.
+        n_draws : int, default=1000
+            Weighted draws of q(z|x) that a row is filled by.
+        draw : bool, default=False
+            False fills by E[x_missing | x_observed], self-normalized importance sampling (for
+            "categorical" by the most probable code); True by a draw from that law.
+        random_state : int, RandomState instance or None, default=None
+            As in `sample`, for `draw=True`; the mean is the same in each call.
+
+        Returns
+        -------
+        X_filled : ndarray of shape (n_samples, n_features)
+            float32 for float32 rows, else float64; observed cells as they came.
+
+        References
+        ----------
+        P.-A. Mattei, J. Frellsen, "MIWAE", ICML 2019, section 4.
+        """
+        X = self._encodable(X)
+        _check_count("n_draws", n_draws)
+        if not isinstance(X, np.ndarray):
+            X = X[:]
+        filled = np.array(X, dtype=float_dtype(X))
+        incomplete = np.isnan(filled).any(axis=1)
+        if incomplete.any():
+            with scoped_seed(self._draw_seed(random_state)):
+                filled[incomplete] = imputed(
+                    self.net_, filled[incomplete], self._seed, n_draws, _torch_dtype(X), draw
+                )
+        return filled
 
     def score_samples(self, X):
         """log p(x) of each row in nats, by importance weighting from the posterior.
@@ -781,7 +853,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
               `n_importance_samples` ones of q(z|x) are worth. Near 1 a single draw decides;
             - `elbo` in nats, and `gap`, which is `log_prob - elbo`: an estimate, from below, of
               KL(q(z|x) || p(z|x)), how far q(z|x) is from the exact posterior, in nats;
-            - `bits_per_dimension`: minus `log_prob` in bits, for each column.
+            - `bits_per_dimension`: minus `log_prob` in bits, for each column (that was observed).
 
         Raises
         ------
@@ -806,7 +878,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             effective_sample_size=size,
             elbo=elbo,
             gap=log_prob - elbo,
-            bits_per_dimension=-log_prob / (X.shape[1] * np.log(2)),
+            bits_per_dimension=-log_prob / (_n_observed(X) * np.log(2)),
         )
 
     def elbo(self, X):
@@ -905,6 +977,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = self.missing_values == "observed"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -962,6 +1035,13 @@ def _moments(module, z):
     outputs = module.outputs(z)
     mean, variance = module.likelihood.moments(outputs)
     return mean, variance.expand(len(z), -1)
+
+
+def _n_observed(X):
+    """Cells of each row that are not missing; at least one."""
+    if isinstance(X, np.ndarray) and has_missing(X):
+        return np.maximum((~np.isnan(X)).sum(axis=1), 1)
+    return X.shape[1]
 
 
 def _torch_dtype(X):

@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import MultivariateNormal, Normal
 
 from .objective import log_weights
 
@@ -76,6 +77,35 @@ def _limited(features, limit):
     return features * torch.rsqrt(1 + (features / limit) ** 2)
 
 
+def _at(posterior, noise):
+    """Latents (n, S, k) where standard normal noise (n, S, k) has them under q(z|x)."""
+    if posterior.event_shape:
+        spread = torch.einsum("nkl,nsl->nsk", posterior.scale_tril, noise)
+    else:
+        spread = posterior.scale[:, None] * noise
+    return posterior.loc[:, None] + spread
+
+
+def _log_q(posterior, z):
+    """log q(z|x), (n, S), of latents (n, S, k)."""
+    if posterior.event_shape:
+        spread = torch.linalg.solve_triangular(
+            posterior.scale_tril, (z - posterior.loc[:, None]).mT, upper=False
+        )
+        log_unit = Normal(0.0, 1.0, validate_args=False).log_prob(spread).sum(1)
+        return log_unit - posterior.scale_tril.diagonal(dim1=1, dim2=2).log().sum(1, keepdim=True)
+    latent = Normal(posterior.loc[:, None], posterior.scale[:, None], validate_args=False)
+    return latent.log_prob(z).sum(-1)
+
+
+def _detached(posterior):
+    """q(z|x) without a gradient to the encoder."""
+    if posterior.event_shape:
+        loc, root = posterior.loc.detach(), posterior.scale_tril.detach()
+        return MultivariateNormal(loc, scale_tril=root, validate_args=False)
+    return Normal(posterior.loc.detach(), posterior.scale.detach(), validate_args=False)
+
+
 class VAE(nn.Module):
     """A variational autoencoder whose encoder and decoder are an affine path plus a network.
 
@@ -117,11 +147,14 @@ class VAE(nn.Module):
         self.affine_encoder = nn.Linear(n_inputs, n_components)
         self.affine_decoder = nn.Linear(n_components, n_outputs)
         self.affine_log_variance = nn.Parameter(torch.zeros(n_components))
+        # A `skvae.incomplete.LinearFill`, where rows may have missing cells.
+        self.fill = None
 
     @torch.no_grad()
     def load_start(self, start):
         """Set the affine path to a linear model; the networks are left as they are."""
         likelihood = self.likelihood
+        self.load_fill(start)
         weight, bias = likelihood.decoder_start(start)
         shift = start.projection @ (likelihood.feature_centre - start.mean)
         weight_of_features = start.projection * likelihood.feature_scale
@@ -131,17 +164,51 @@ class VAE(nn.Module):
         self.affine_decoder.weight.copy_(torch.as_tensor(weight))
         self.affine_decoder.bias.copy_(torch.as_tensor(bias))
 
-    def posterior(self, x):
-        """q(z|x) for working-unit rows x (n, n_features): a Normal of batch shape (n, k)."""
-        return self.posterior_of(self.likelihood.features(x))
+    def load_fill(self, start):
+        """Have missing features filled by a linear model, where rows may have such."""
+        if self.fill is not None:
+            unit, centre = self.likelihood.feature_scale, self.likelihood.feature_centre
+            noise = np.broadcast_to(start.noise_variance, unit.shape) / unit**2
+            loadings = start.loadings / unit[:, None]
+            self.fill.load((start.mean - centre) / unit, loadings, noise)
 
-    def posterior_of(self, features):
-        """q(z|x) for the features (n, n_inputs) of rows."""
+    def posterior(self, x, mask=None):
+        """q(z|x) for working-unit rows x (n, n_features), or for their observed cells alone, where
+        a `mask` of these is given: a Normal of batch shape (n, k), or of such cells, without which
+        the latents are correlated, a MultivariateNormal."""
+        features = self.likelihood.features(x)
+        if mask is None:
+            return self.posterior_of(features)
+        features, share, root = self.fill(features, self.likelihood.feature_mask(mask))
+        posterior = self.posterior_of(features, share, mask.any(1, keepdim=True))
+        if root is None:
+            return posterior
+        root = posterior.scale.unsqueeze(2) * root
+        return MultivariateNormal(posterior.loc, scale_tril=root, validate_args=False)
+
+    def filled_features(self, x, mask=None):
+        """The features of rows as the encoder sees them, missing ones filled."""
+        features = self.likelihood.features(x)
+        if mask is None:
+            return features
+        return self.fill(features, self.likelihood.feature_mask(mask))[0]
+
+    def posterior_of(self, features, share=None, seen=None):
+        """q(z|x) for the features (n, n_inputs) of rows.
+
+        Where cells are missing, `share` (n, k) is the part of what the data say of each latent that
+        the observed ones have: the affine path's precision, 1 + what the data say, has that part of
+        it. A row of which nothing was `seen` has the posterior N(0, I).
+        """
         shift, log_ratio = self._through(self.encoder, _limited(features, _FEATURE_LIMIT)).chunk(
             2, dim=-1
         )
-        location = self.affine_encoder(features) + shift
-        deviation = torch.exp(0.5 * (self.affine_log_variance + log_ratio))
+        location, log_variance = self.affine_encoder(features) + shift, self.affine_log_variance
+        if share is not None:
+            said = torch.expm1(-log_variance).clamp(min=0.0)
+            log_variance = torch.where(share == 1, log_variance, -torch.log1p(share * said))
+            location, log_ratio = location * seen, log_ratio * seen
+        deviation = torch.exp(0.5 * (log_variance + log_ratio))
         return Normal(location, deviation, validate_args=False)
 
     def prior_law(self):
@@ -176,26 +243,40 @@ class VAE(nn.Module):
         whose noise does not outgrow it as the draws become more (Tucker et al. 2019, equation 8):
         through z alone, and weighted once more.
         """
-        posterior = self.posterior(x)
+        posterior = self.posterior(x, mask)
         z = posterior.rsample((n_draws,)).movedim(0, 1)
         if not doubly_reparameterized:
             terms = self._terms(x, posterior, z)
         else:
-            fixed = Normal(posterior.loc.detach(), posterior.scale.detach(), validate_args=False)
-            terms = self._terms(x, fixed, z)
+            terms = self._terms(x, _detached(posterior), z)
             shares = log_weights(*terms, mask=mask).detach().softmax(1)
             z.register_hook(lambda gradient: shares.unsqueeze(2) * gradient)
         return (*terms, self.prior.kl(posterior)) if self.prior.closed_form else terms
 
     def _terms(self, x, posterior, z):
-        latent = Normal(posterior.loc[:, None], posterior.scale[:, None], validate_args=False)
         log_px = self.likelihood.log_prob(self.outputs(z), x[:, None])
-        return log_px, self.prior_law().log_prob(z), latent.log_prob(z).sum(-1)
+        return log_px, self.prior_law().log_prob(z), _log_q(posterior, z)
+
+    def observed(self, x):
+        """Rows x in which missing cells are NaN as rows without any, and the mask of the observed
+        ones; None where all are."""
+        missing = torch.isnan(x)
+        if self.fill is None or not missing.any():
+            return x, None
+        return torch.where(missing, self.likelihood.placeholder.to(x), x), ~missing
 
     def encode(self, x):
-        """Mean and variance of q(z|x), each (n, k)."""
-        posterior = self.posterior(x)
+        """Mean and variance of q(z|x), each (n, k); missing cells of x are NaN."""
+        posterior = self.posterior(*self.observed(x))
         return posterior.mean, posterior.variance
+
+    def latents(self, x, noise):
+        """Latents (n, S, k) of q(z|x) for standard normal noise (n, S, k)."""
+        return _at(self.posterior(*self.observed(x)), noise)
+
+    def completed(self, x):
+        """Rows x, in working units, with missing cells (NaN) as reconstructions have them."""
+        return torch.where(torch.isnan(x), self.decode(self.encode(x)[0]), x)
 
     def decode(self, z):
         """E[x|z] in working units, shape (n, n_features)."""
@@ -203,8 +284,8 @@ class VAE(nn.Module):
 
     def reconstruction_errors(self, x):
         """Mean squared errors of each column in working units, (m, n_features), of the
-        reconstructions of rows x, the shrinkage of the posterior mean undone by each of the m
-        `SHRINKAGE_EXPONENTS`."""
+        reconstructions of rows x, of which missing cells are NaN, the shrinkage of the posterior
+        mean undone by each of the m `SHRINKAGE_EXPONENTS`."""
         mean, variance = self.encode(x)
         centre, total = torch.zeros_like(mean[0]), torch.ones_like(mean[0])
         if not self.prior.standard:
@@ -213,18 +294,49 @@ class VAE(nn.Module):
         reliability = 1 - variance.mean(0) / total
         reliability = torch.where(reliability > LEAST_RELIABILITY, reliability, 1.0)
         undone = ((mean - centre) / reliability**exponent for exponent in SHRINKAGE_EXPONENTS)
-        return torch.stack([(self.decode(centre + z) - x).square().mean(0) for z in undone])
+        errors = torch.stack([(self.decode(centre + z) - x).square() for z in undone])
+        return errors.nanmean(1) if torch.isnan(x).any() else errors.mean(1)
 
     def terms(self, x, noise):
-        """What `forward` gives, for standard normal noise (n, S, k)."""
-        posterior = self.posterior(x)
-        z = posterior.loc[:, None] + posterior.scale[:, None] * noise
-        terms = self._terms(x, posterior, z)
+        """What `forward` gives, for standard normal noise (n, S, k); missing cells of x are NaN,
+        and have a `log_px` of zero."""
+        x, mask = self.observed(x)
+        posterior = self.posterior(x, mask)
+        z = _at(posterior, noise)
+        log_px, *rest = self._terms(x, posterior, z)
+        terms = log_px if mask is None else torch.where(mask[:, None], log_px, 0.0), *rest
         return (*terms, self.prior.kl(posterior)) if self.prior.closed_form else terms
 
     def log_weights(self, x, noise):
         """Log importance weights (n, S) in nats, for standard normal noise (n, S, k)."""
         return log_weights(*self.terms(x, noise))
+
+    def imputed(self, x, noise, gumbel=None):
+        """Rows x, in working units, with what the model makes of their missing cells (NaN), from S
+        weighted draws of q(z|x), standard normal noise (n, S, k).
+
+        These are E[x_missing | x_observed] by self-normalized importance sampling; or, with
+        standard Gumbel noise `gumbel` (n, S), draws from p(x_missing | x_observed), at the one of
+        the S latents that the weights choose (sampling importance resampling).
+
+        References
+        ----------
+        P.-A. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete
+        Data Sets", ICML 2019, section 4.
+        """
+        rows, mask = self.observed(x)
+        if mask is None:
+            return x
+        posterior = self.posterior(rows, mask)
+        z = _at(posterior, noise)
+        log_px, log_pz, log_qz = self._terms(rows, posterior, z)
+        log_w = log_weights(log_px, log_pz, log_qz, mask=mask)
+        if gumbel is None:
+            filled = self.likelihood.expected(self.outputs(z), log_w.softmax(1))
+        else:
+            chosen = (log_w + gumbel).argmax(1)[:, None, None].expand(-1, 1, z.shape[2])
+            filled = self.likelihood.sample(self.outputs(z.gather(1, chosen).squeeze(1)))
+        return torch.where(mask, x, filled)
 
     def sample(self, n_samples, noise=True):
         """Draws of x from p(z) through p(x|z), in working units, shape (n_samples, n_features);

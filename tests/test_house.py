@@ -7,6 +7,7 @@ import skvae
 
 FLOORS = {
     "__init__": 7,
+    "imputer": 6,
     "transformer": 5,
     "assembly": 4,
     "coordinates": 4,
@@ -28,6 +29,7 @@ FLOORS = {
     "objective": 1,
     "callbacks": 1,
     "batches": 1,
+    "incomplete": 1,
     "moments": 0,
     "_random": 0,
     "_input": 0,

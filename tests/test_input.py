@@ -654,6 +654,7 @@ BAD_PARAMETERS = {
     "n_iter_no_change": [0, 1.5],
     "n_importance_samples": [0, 1.5, None],
     "batch_transform": ["blur", 1],
+    "missing_values": ["ignore", None, np.nan],
     "device": [0, None],
     "warm_start": ["no", None],
     "callbacks": ["early", Callback()],

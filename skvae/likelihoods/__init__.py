@@ -1,5 +1,7 @@
 """Likelihoods p(x|z): each a law over the columns of X, made from the outputs of the decoder."""
 
+import numpy as np
+
 from .categories import Categorical
 from .counts import (
     Multinomial,
@@ -54,6 +56,7 @@ def suited_likelihood(chunks):
     """
     found = "bernoulli"
     for X in chunks:
+        X = X[~np.isnan(X)]
         if found == "bernoulli" and not ((X == 0) | (X == 1)).all():
             found = "negative_binomial"
         if found == "negative_binomial" and not is_count(X).all():

@@ -120,11 +120,21 @@ class Categorical(Likelihood):
         )
         refuse(~known, X, needed, name_column, first_row, advice)
 
+    @property
+    def placeholder(self):
+        # The first code of each column.
+        return self.codes[:, 0]
+
+    def feature_mask(self, mask):
+        sizes = torch.as_tensor(self.seen.sum(axis=1), device=mask.device)
+        return mask.repeat_interleave(sizes, dim=1)
+
     def learn_support(self, X):
-        codes = X.astype(np.int64)
-        more = max(0, int(codes.max()) + 1 - self.seen.shape[1])
+        observed = ~np.isnan(X)
+        codes = X[observed].astype(np.int64)
+        more = max(0, int(codes.max(initial=0)) + 1 - self.seen.shape[1])
         seen = np.pad(self.seen, ((0, 0), (0, more)))
-        seen[np.broadcast_to(np.arange(self.n_features), codes.shape), codes] = True
+        seen[np.nonzero(observed)[1], codes] = True
         if more or not np.array_equal(seen, self.seen):
             self.seen = seen
             self._lay_out()
@@ -141,7 +151,8 @@ class Categorical(Likelihood):
     def _places_of(self, X):
         """The place of each code of rows X (float64); `n_inputs` for one that a column has not."""
         columns = np.arange(self.n_features)
-        codes = np.clip(X, 0, self._ranks.shape[1] - 1).astype(np.int64)
+        beyond = self._ranks.shape[1] - 1
+        codes = np.clip(np.nan_to_num(X, nan=beyond), 0, beyond).astype(np.int64)
         return self._places[columns, self._ranks[columns, codes]]
 
     def start_rows(self, X):
@@ -174,6 +185,11 @@ class Categorical(Likelihood):
 
     def mean(self, outputs):
         return self._codes_of(self.law(outputs).logits.argmax(-1)).to(outputs.dtype)
+
+    def expected(self, outputs, weights):
+        """The code of each column that is the most probable over all draws."""
+        probs = torch.einsum("ns,nsdc->ndc", weights, self.law(outputs).probs)
+        return self._codes_of(probs.argmax(-1)).to(outputs.dtype)
 
     def variance(self, outputs):
         return 1 - self.law(outputs).probs.square().sum(-1)

@@ -68,6 +68,10 @@ class _Counts(Likelihood):
         self._largest = self._ceiling = 0.0
         self._offset = self._mean = np.zeros(n_features)
 
+    @property
+    def needs_whole_rows(self):
+        return self.library_size
+
     def _fill_buffers(self):
         fill(self.offset, self._offset)
         fill(self.feature_mid, self.feature_centre)

@@ -50,6 +50,8 @@ class Likelihood(nn.Module):
         Whether the features are the columns of X themselves, up to centre and scale.
     has_moments : bool
         Whether the columns are numbers, of which a mean and a variance say something.
+    needs_whole_rows : bool
+        Whether cells of a row play a part in the law of others, so that none may be missing.
     outputs_per_feature : int
         Decoder outputs for each column.
     n_inputs : int
@@ -58,6 +60,8 @@ class Likelihood(nn.Module):
         Working units are (x - centre) / scale. float64 whatever the dtype of the module.
     feature_centre, feature_scale : ndarray of shape (n_inputs,)
         `features` is (start_rows - feature_centre) / feature_scale.
+    placeholder : tensor of shape (n_features,)
+        What stands for missing cells, in working units: some value that the law allows.
     """
 
     measure = "density"
@@ -67,6 +71,7 @@ class Likelihood(nn.Module):
     shared_noise = False
     features_are_columns = True
     has_moments = True
+    needs_whole_rows = False
     outputs_per_feature = 1
     # Arrays that `get_extra_state` carries.
     _units: tuple[str, ...] = ("centre", "scale", "feature_centre", "feature_scale")
@@ -108,8 +113,18 @@ class Likelihood(nn.Module):
         self._fill_buffers()
         return self
 
+    @property
+    def placeholder(self):
+        return torch.zeros(self.n_features)
+
+    def feature_mask(self, mask):
+        """Which features come of observed cells, (n, n_inputs), from which cells are (n,
+        n_features)."""
+        return mask
+
     def check_support(self, X, name_column, first_row=0):
-        """Raise a ValueError that names value, row and column where X leaves the support.
+        """Raise a ValueError that names value, row and column where X leaves the support. Missing
+        cells, NaN, are in it.
 
         X is a chunk of rows in float64, the first of which is row `first_row` of the whole.
         """
@@ -165,6 +180,11 @@ class Likelihood(nn.Module):
         """Var[x|z] in working units, shape (..., n_features)."""
         return self.law(outputs).variance
 
+    def expected(self, outputs, weights):
+        """The mean of `mean(outputs)` (n, S, n_features) by weights (n, S) that sum to 1: E[x] over
+        latents of which the draws are weighted, shape (n, n_features)."""
+        return torch.einsum("ns,nsd->nd", weights, self.mean(outputs))
+
     def moments(self, outputs):
         """E[x|z] and Var[x|z]; where the law is given the row's total, of totals that are drawn as
         `sample` draws them."""
@@ -205,6 +225,7 @@ def fill(tensor, values):
 
 def refuse(outside, X, needed, name_column, first_row, advice):
     """Raise a ValueError that names the first value of X that is `outside`, if there is one."""
+    outside = outside & ~np.isnan(X)
     if outside.any():
         row, column = np.argwhere(outside)[0]
         raise ValueError(

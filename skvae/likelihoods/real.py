@@ -340,6 +340,10 @@ class LogNormal(_NoiseOfColumns):
         self._log_scale = torch.as_tensor(self.feature_centre)
         self._fill_buffers()
 
+    @property
+    def placeholder(self):
+        return torch.ones(self.n_features)
+
     def start_rows(self, X):
         return np.log(X)
 

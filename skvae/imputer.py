@@ -1,0 +1,213 @@
+"""VAEImputer: missing cells by what the model says of them given the others."""
+
+from numbers import Integral
+from typing import ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.impute import MissingIndicator
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+
+from ._input import checked_rows, float_dtype
+from ._random import draw_seed
+from .transformer import VAETransformer
+
+
+class VAEImputer(TransformerMixin, BaseEstimator):
+    """Fill missing cells by a VAE that learns from the cells that are there.
+
+    A missing cell becomes E[x_missing | x_observed], by self-normalized importance sampling, or a
+    draw from that law. Observed cells are returned as they came, to the bit.
+
+    Parameters
+    ----------
+    estimator : VAETransformer or None, default=None
+        The model, cloned, with `missing_values="observed"`. None is a VAETransformer of
+        `likelihood="diagonal_gaussian"` (columns of any scale) with as many components as a third
+        of the columns, 2 to 16.
+    n_draws : int, default=1000
+        Weighted draws of the latents that a row is filled by.
+    sample_posterior : bool, default=False
+        Whether cells are drawn from their law given the observed ones instead of filled by its
+        mean: for multiple imputation, a call of `transform` each.
+    add_indicator : bool, default=False
+        Whether to append columns that say where cells were missing, as
+        `sklearn.impute.MissingIndicator` makes them.
+    keep_empty_features : bool, default=False
+        Whether columns without an observed cell in `fit` are kept, filled by 0; else they are
+        dropped.
+    random_state : int, RandomState instance or None, default=None
+        Of the draws with `sample_posterior`, and of an `estimator` of None. With an int each call
+        of `transform` draws the same; None draws anew.
+
+    Attributes
+    ----------
+    estimator_ : VAETransformer
+        The fitted model, of the columns that have an observed cell.
+    indicator_ : MissingIndicator or None
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Where X had string column names.
+
+    See Also
+    --------
+    sklearn.impute.IterativeImputer : Each column by a regression on the others.
+
+    References
+    ----------
+    P.-A. Mattei, J. Frellsen, "MIWAE: Deep Generative Modelling and Imputation of Incomplete Data
+    Sets", ICML 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAEImputer
+    >>> X = load_iris().data
+    >>> X[::3, 2] = np.nan
+    >>> filled = VAEImputer(random_state=0).fit_transform(X)
+    >>> bool(abs(filled[::3, 2] - load_iris().data[::3, 2]).mean() < 0.3)
+    True
+    """
+
+    _parameter_constraints: ClassVar = {
+        "estimator": [HasMethods(["fit", "score_samples"]), None],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "sample_posterior": ["boolean"],
+        "add_indicator": ["boolean"],
+        "keep_empty_features": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_draws=1000,
+        sample_posterior=False,
+        add_indicator=False,
+        keep_empty_features=False,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.n_draws = n_draws
+        self.sample_posterior = sample_posterior
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fit the model to the observed cells of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells are NaN, None or `pandas.NA`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : VAEImputer
+
+        Raises
+        ------
+        TypeError
+            If `estimator` is no VAETransformer.
+        ValueError
+            If no column has an observed cell, or as `VAETransformer.fit` raises it.
+        """
+        rows = checked_rows(self, X, reset=True, allow_missing=True, accept_sparse=False)
+        missing = _missing(rows)
+        kept = ~missing.all(axis=0)
+        if not kept.any():
+            raise ValueError("X has no observed cell.")
+        estimator = self._estimator(int(kept.sum())).fit(rows[:, kept])
+        self.indicator_ = None
+        if self.add_indicator:
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(rows)
+        self._kept, self.estimator_ = kept, estimator
+        return self
+
+    def _estimator(self, n_columns):
+        if self.estimator is None:
+            return VAETransformer(
+                min(n_columns, int(np.clip(n_columns // 3, 2, 16))),
+                likelihood="diagonal_gaussian",
+                missing_values="observed",
+                random_state=draw_seed(self.random_state),
+            )
+        if not isinstance(self.estimator, VAETransformer):
+            raise TypeError(
+                f"estimator must be a VAETransformer, got {type(self.estimator).__name__}."
+            )
+        return clone(self.estimator).set_params(missing_values="observed")
+
+    def transform(self, X):
+        """X with its missing cells filled.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_filled : ndarray or DataFrame of shape (n_samples, n_features_out)
+            A DataFrame, with the index of X, where X is one. Without columns that had no observed
+            cell in `fit`, unless `keep_empty_features`; with those of the indicator behind, where
+            `add_indicator`.
+        """
+        check_is_fitted(self)
+        rows = checked_rows(self, X, reset=False, allow_missing=True, accept_sparse=False)
+        filled = np.zeros(rows.shape, dtype=float_dtype(rows))
+        filled[:, self._kept] = self.estimator_.impute(
+            rows[:, self._kept],
+            n_draws=self.n_draws,
+            draw=self.sample_posterior,
+            random_state=draw_seed(self.random_state),
+        )
+        if not self.keep_empty_features:
+            filled = filled[:, self._kept]
+        if self.indicator_ is not None:
+            filled = np.hstack([filled, self.indicator_.transform(rows)])
+        return _like(X, filled, self.get_feature_names_out)
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        check_is_fitted(self)
+        names = _check_feature_names_in(self, input_features)
+        out = names if self.keep_empty_features else names[self._kept]
+        if self.indicator_ is not None:
+            out = np.concatenate([out, self.indicator_.get_feature_names_out(names)])
+        return out
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _missing(X):
+    return np.isnan(X) if X.dtype.kind == "f" else np.zeros(X.shape, dtype=bool)
+
+
+def _like(X, filled, names):
+    """An array as a DataFrame of the kind of X, where X is one."""
+    if not hasattr(X, "columns"):
+        return filled
+    columns = names()
+    if hasattr(X, "index"):
+        return type(X)(filled, index=X.index, columns=columns)
+    return type(X)({name: filled[:, j] for j, name in enumerate(columns)})

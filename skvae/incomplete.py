@@ -1,0 +1,213 @@
+"""Rows with missing cells: units and a linear model from the cells that were observed, and what
+that model makes of the others.
+
+References
+----------
+R. J. A. Little, D. B. Rubin, "Statistical Analysis with Missing Data", 3rd edition, 2019, chapter
+8; A. Ilin, T. Raiko, "Practical Approaches to Principal Component Analysis in the Presence of
+Missing Values", JMLR 11, 2010, section 4 (EM for pPCA).
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+# EM ends when an iteration gains less than this, in nats a row, or after so many.
+_LEAST_GAIN = 1e-5
+_MOST_ITERATIONS = 500
+# Values that the solutions of a chunk of rows take, at most.
+_CHUNK_VALUES = 2**22
+
+
+def has_missing(X):
+    """Whether an array has cells that are NaN."""
+    return X.dtype.kind == "f" and bool(np.isnan(X).any())
+
+
+def marginally_filled(X):
+    """X with each missing cell replaced by a value of its column, spread over those observed so
+    that means, variances and quantiles stay what they are; without such values by zero.
+
+    For units alone: such rows say nothing of how columns go together.
+    """
+    missing = np.isnan(X)
+    if not missing.any():
+        return X
+    X = X.copy()
+    for j in np.flatnonzero(missing.any(axis=0)):
+        observed, n_missing = X[~missing[:, j], j], missing[:, j].sum()
+        parts = (np.arange(n_missing) + 0.5) / n_missing
+        values = np.quantile(observed, parts, method="inverted_cdf") if len(observed) else 0.0
+        X[missing[:, j], j] = values
+    return X
+
+
+def factor_model(X, n_components, *, shared_noise, least_noise):
+    """x = W z + w + noise from the observed cells of X, by EM.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features), float64
+        Missing cells are NaN; each column has an observed one.
+    n_components : int
+    shared_noise : bool
+        One noise variance for all columns (pPCA) or one a column (factor analysis).
+    least_noise : float or ndarray of shape (n_features,)
+        No noise variance is below this.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_features,)
+    loadings : ndarray of shape (n_features, n_components)
+        With loadings' noise^-1 loadings diagonal, by decreasing entries.
+    noise : ndarray of shape (n_features,)
+    """
+    observed = ~np.isnan(X)
+    mean = np.nanmean(X, axis=0)
+    # Unit columns, or with one noise for all one unit: EM's rate depends on it, its end does not.
+    unit = np.nanstd(X, axis=0)
+    unit = np.where(unit > 0, unit, 1.0)
+    if shared_noise:
+        unit = np.full_like(unit, np.sqrt(np.mean(unit**2)))
+    X = np.where(observed, (X - mean) / unit, 0.0)
+    least = np.broadcast_to(least_noise, unit.shape) / unit**2
+    # The start: pPCA of rows filled by their columns' means.
+    _, singular, axes = np.linalg.svd(X, full_matrices=False)
+    k = min(n_components, len(singular))
+    variances = singular**2 / len(X)
+    rest = variances[k:].sum() / max(1, X.shape[1] - k)
+    loadings = np.zeros((X.shape[1], n_components))
+    loadings[:, :k] = axes[:k].T * np.sqrt(np.maximum(variances[:k] - rest, 0.0))
+    noise = np.maximum(np.full(X.shape[1], rest), least)
+    shift, before = np.zeros(X.shape[1]), -np.inf
+    for _ in range(_MOST_ITERATIONS):
+        total, loadings_new, shift_new, noise_new = _iteration(
+            X, observed, loadings, shift, noise, shared_noise
+        )
+        if total / len(X) < before + _LEAST_GAIN:
+            break
+        before = total / len(X)
+        loadings, shift, noise = loadings_new, shift_new, np.maximum(noise_new, least)
+    rotated, values, _ = np.linalg.svd(loadings / np.sqrt(noise)[:, None], full_matrices=False)
+    loadings = rotated * values * (np.sqrt(noise) * unit)[:, None]
+    # The sign of scikit-learn's PCA: the largest entry of a component is positive.
+    largest = np.abs(loadings).argmax(axis=0)
+    loadings *= np.where(loadings[largest, np.arange(n_components)] < 0, -1.0, 1.0)
+    return mean + shift * unit, loadings, noise * unit**2
+
+
+def _iteration(X, observed, loadings, shift, noise, shared_noise):
+    """The log-likelihood of the observed cells before an iteration of EM, and the model after."""
+    n_features, k = loadings.shape
+    # Of each column: sums over its observed rows of E[v v'] and E[v] x, v = (z, 1).
+    second = np.zeros((n_features, k + 1, k + 1))
+    first = np.zeros((n_features, k + 1))
+    square, log_prob = np.zeros(n_features), 0.0
+    step = max(1, _CHUNK_VALUES // (n_features + k + 1) ** 2)
+    for start in range(0, len(X), step):
+        x, seen = X[start : start + step], observed[start : start + step].astype(float)
+        weight = seen / noise
+        residual = (x - shift) * seen
+        precision = np.eye(k) + np.einsum(
+            "nd,dk,dl->nkl", weight, loadings, loadings, optimize=True
+        )
+        pull = (residual / noise) @ loadings
+        covariance = np.linalg.inv(precision)
+        z = np.einsum("nkl,nl->nk", covariance, pull)
+        v = np.column_stack([z, np.ones(len(z))])
+        moments = v[:, :, None] * v[:, None, :]
+        moments[:, :k, :k] += covariance
+        second += np.tensordot(seen, moments, axes=(0, 0))
+        first += (x * seen).T @ v
+        square += (x**2 * seen).sum(axis=0)
+        log_prob += -0.5 * (
+            (residual**2 / noise).sum()
+            - (pull * z).sum()
+            + np.linalg.slogdet(precision)[1].sum()
+            + (seen * np.log(2 * np.pi * noise)).sum()
+        )
+    # Columns with few observed cells need a little of a ridge to be solved for.
+    second += 1e-9 * np.eye(k + 1)
+    weights = np.linalg.solve(second, first[:, :, None])[:, :, 0]
+    left = square - (weights * first).sum(axis=1)
+    counts = observed.sum(axis=0)
+    noise = np.full(n_features, left.sum() / counts.sum()) if shared_noise else left / counts
+    return log_prob, weights[:, :k], weights[:, k], np.maximum(noise, np.finfo(float).tiny)
+
+
+class LinearFill(nn.Module):
+    """What a linear model makes of missing features, and how it knows the latents without them.
+
+    With x = W z + w + noise missing features are filled by their means given the observed ones. The
+    affine posterior mean A (x - w) of a row that is so filled is E[z | the observed cells],
+    exactly, whatever is missing. The precision of z is then M = I + W_o' noise_o^-1 W_o, of the
+    observed rows of W alone: its diagonal has a share of what all cells would say,
+    W_i' noise^-1 W_i, and off it the latents are correlated.
+
+    Parameters
+    ----------
+    n_inputs : int
+    n_components : int
+    aligned : bool, default=True
+        Whether the latents of the model that the share is for begin as those of this one. Where
+        they do not, all have the mean share.
+    """
+
+    def __init__(self, n_inputs, n_components, aligned=True):
+        super().__init__()
+        self.aligned = aligned
+        for name, shape in (
+            ("mean", (n_inputs,)),
+            ("loadings", (n_inputs, n_components)),
+            ("precision", (n_inputs,)),
+        ):
+            self.register_buffer(name, torch.zeros(shape))
+
+    @torch.no_grad()
+    def load(self, mean, loadings, noise):
+        """Set the model, of features in working units: (n_inputs,), (n_inputs, k), (n_inputs,)."""
+        for buffer, values in (
+            (self.mean, mean),
+            (self.loadings, loadings),
+            (self.precision, 1 / noise),
+        ):
+            buffer.copy_(torch.as_tensor(values))
+
+    def forward(self, features, mask):
+        """The features (n, n_inputs) filled where the mask is False; of each latent the share of
+        what the data say that the observed ones have, (n, k) or, not aligned, (n, 1); and a root
+        (n, k, k) of the covariance of the latents in units of M_ii^(-1/2), None if not aligned."""
+        # In double precision, where the device has it: without noise to speak of, what is missing
+        # leaves M nearly singular.
+        own = features.dtype
+        if features.device.type != "mps":
+            features = features.double()
+        mean, loadings = self.mean.to(features), self.loadings.to(features)
+        missing = (~mask).to(features)
+        weighted = loadings * self.precision.to(features)[:, None]
+        information = loadings.T @ weighted
+        lost = torch.einsum("nd,dk,dl->nkl", missing, weighted, loadings)
+        precision = torch.eye(len(information)).to(information) + information - lost
+        pull = torch.where(mask, features - mean, 0.0) @ weighted
+        z = torch.linalg.solve(precision, pull)
+        filled = torch.where(mask, features, mean + z @ loadings.T)
+        known, lost = information.diagonal(), lost.diagonal(dim1=1, dim2=2)
+        root = None
+        if self.aligned:
+            deviation = precision.diagonal(dim1=1, dim2=2).rsqrt()
+            root = _root_of_inverse(precision * deviation[:, :, None] * deviation[:, None, :])
+            root = root.to(own)
+        else:
+            known, lost = known.sum(0, keepdim=True), lost.sum(1, keepdim=True)
+        share = 1 - lost / known.clamp(min=torch.finfo(own).tiny)
+        # Exactly nothing where no cell was observed, and exactly all where all were.
+        share = torch.where(missing.all(1, keepdim=True), 0.0, share.clamp(0, 1))
+        return filled.to(own), torch.where(known > 0, share, 1.0).to(own), root
+
+
+def _root_of_inverse(matrix):
+    """The lower triangular root of the inverse of symmetric matrices (n, k, k), by that of the
+    matrices turned round, which needs no inverse itself."""
+    turned = torch.linalg.cholesky(matrix.flip(-2, -1)).flip(-2, -1).mT
+    identity = torch.eye(matrix.shape[-1]).to(matrix)
+    return torch.linalg.solve_triangular(turned, identity, upper=False)
