@@ -98,7 +98,9 @@ EXTRA_CHECKS = [
 @pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names:UserWarning")
 @pytest.mark.parametrize("check", EXTRA_CHECKS)
 def test_checks_that_check_estimator_leaves_out(check):
-    getattr(estimator_checks, check)("VAETransformer", small())
+    # That on read-only rows gives a missing cell to what has a parameter of this name.
+    missing = "observed" if check == "check_inplace_ensure_writeable" else "error"
+    getattr(estimator_checks, check)("VAETransformer", small(missing_values=missing))
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
