@@ -1,4 +1,4 @@
-"""Missing cells filled by VAEImputer and by what scikit-learn has, against the cells that were there.
+"""Missing cells filled by VAEImputer and by what scikit-learn has, against what was there.
 
     python benchmarks/imputation.py [--full] [--sets breast_cancer,concrete] [--threads 2]
 

@@ -77,6 +77,10 @@ class SparseRows:
     def __len__(self):
         return self.shape[0]
 
+    def kept(self, mask):
+        """The rows where a mask (n_samples,) is True, sparse as these are."""
+        return SparseRows(self._matrix[mask])
+
     def __getitem__(self, rows):
         """The rows of a slice or of an array of indices, as an ndarray."""
         return self._matrix[rows].toarray()

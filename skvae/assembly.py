@@ -46,7 +46,7 @@ SKORCH_PREFIXES = (
 )
 
 
-def trained_net(params, X, seed, *, name_column, earlier=None):
+def trained_net(params, X, seed, *, name_column, earlier=None, weight=None):
     """Build the model on the rows X and train it, to the epoch that is accepted.
 
     Parameters
@@ -59,6 +59,8 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
         From a column's position to its name in error messages.
     earlier : VAENet, optional
         The net that a warm start goes on from.
+    weight : ndarray of shape (n_samples,), optional
+        How often each row counts, above zero.
 
     Returns
     -------
@@ -67,7 +69,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     start : LinearStart or None
         The closed form on all rows, if the model is that and nothing was accepted beyond it.
     """
-    rows = rows_of(params, X, chosen_device(params.device))
+    rows = rows_of(params, X, chosen_device(params.device), weight)
     if earlier is None:
         law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
         k = n_components_of(params, likelihood, rows, seed)
@@ -120,7 +122,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None):
     return net, start
 
 
-def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
+def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0, weight=None):
     """Train on the rows X as the next ones of a stream: one pass, nothing held out.
 
     Learning rate and `beta` are constant, and the optimizer goes on from what it remembers. The
@@ -138,13 +140,15 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
         The net of the rows before these; it is left as it is.
     n_earlier : int, default=0
         How many those were.
+    weight : ndarray of shape (n_samples,), optional
+        How often each row counts, above zero.
 
     Returns
     -------
     net : VAENet
         As `trained_net` returns it, but that `finish` is still to be called.
     """
-    rows = rows_of(params, X, chosen_device(params.device))
+    rows = rows_of(params, X, chosen_device(params.device), weight)
     part = Subset(rows, np.arange(len(rows)))
     if earlier is None:
         law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
@@ -185,9 +189,9 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0):
     return net
 
 
-def rows_of(params, X, device="cpu"):
+def rows_of(params, X, device="cpu", weight=None):
     """The rows of X as a `Rows`, which knows whether cells are missing."""
-    rows = Rows(X, transform=params.batch_transform, device=device)
+    rows = Rows(X, transform=params.batch_transform, device=device, weight=weight)
     rows.incomplete = params.missing_values == "observed" and rows.any_missing()
     return rows
 

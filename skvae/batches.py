@@ -53,11 +53,14 @@ class Rows(Dataset):
     incomplete : bool, default=False
         Whether X may have missing cells, NaN: then batches have the `mask` of the observed ones,
         and something else, a `placeholder`, in the others.
+    weight : ndarray of shape (n_samples,), float64, optional
+        How often each row counts; then batches have the `weight` of their rows.
     """
 
-    def __init__(self, X, transform=None, device="cpu", incomplete=False):
+    def __init__(self, X, transform=None, device="cpu", incomplete=False, weight=None):
         self.X = X
         self.incomplete = incomplete
+        self.weight = weight
         self.transform = transform
         self.device = torch.device(device)
         self.centre = self.scale = self.resident = None
@@ -96,9 +99,16 @@ class Rows(Dataset):
     def chunks(self, indices=None):
         """Yield the rows, or those at `indices`, as float64 arrays in the units of X, transformed
         where there is a `transform`."""
+        for _, chunk in self.numbered_chunks(indices):
+            yield chunk
+
+    def numbered_chunks(self, indices=None):
+        """Yield what `chunks` does, each with the positions of its rows in X, a slice or an
+        array."""
         n_rows = len(self.X) if indices is None else len(indices)
         for part in row_slices(n_rows, self.X.shape[1]):
-            yield self._chunk(self.X[part if indices is None else indices[part]])
+            positions = part if indices is None else indices[part]
+            yield positions, self._chunk(self.X[positions])
 
     def _chunk(self, rows):
         if self.transform is None:
@@ -158,10 +168,13 @@ class Rows(Dataset):
                     for unit in (self.centre, self.scale)
                 )
                 x = ((x - centre) / scale).float()
-        if not self.incomplete:
-            return {"x": x}
-        mask = ~torch.isnan(x)
-        return {"x": torch.where(mask, x, self._placeholder.to(x)), "mask": mask}
+        batch = {"x": x}
+        if self.incomplete:
+            mask = ~torch.isnan(x)
+            batch = {"x": torch.where(mask, x, self._placeholder.to(x)), "mask": mask}
+        if self.weight is not None:
+            batch["weight"] = torch.as_tensor(self.weight[indices.cpu().numpy()]).to(x)
+        return batch
 
     def __getitem__(self, index):
         # skorch loaders expect (X, y); the target of an autoencoder is its input.

@@ -157,6 +157,9 @@ class BestEpoch(Callback):
         than the start.
     """
 
+    # Of the validation rows; None where all count once.
+    weight_ = None
+
     def __init__(self, select=True, accept_any=False, handicap=0.0, reconstruct=False):
         self.select = select
         self.accept_any = accept_any
@@ -176,6 +179,7 @@ class BestEpoch(Callback):
     def on_epoch_begin(self, net, dataset_valid=None, **_):
         if self.start_rows_ is None and dataset_valid is not None and len(dataset_valid):
             self.start_rows_ = self.best_rows_ = net.validate(dataset_valid)
+            self.weight_ = net.weight_of(dataset_valid)
             if self.reconstruct:
                 self.start_error_ = net.reconstruction_error(dataset_valid)
 
@@ -186,14 +190,14 @@ class BestEpoch(Callback):
         elif dataset_train is not None:
             # The training loss was measured before the last step.
             some = range(min(len(dataset_train), net.batch_size))
-            losses.append(net.validate(Subset(dataset_train, some)).mean())
+            losses.append(net.validation_loss(Subset(dataset_train, some)))
         if not np.all(np.isfinite(losses)):
             self.diverged_ = True
             raise StopTraining
         if self.start_rows_ is None or not self.select:
             better = True
         else:
-            better = net.valid_rows_.mean() < self.best_rows_.mean()
+            better = self._mean(net.valid_rows_) < self._mean(self.best_rows_)
             if better and self.reconstruct:
                 better = net.reconstruction_error(dataset_valid) <= self.start_error_
                 self.refused_ += not better
@@ -204,8 +208,17 @@ class BestEpoch(Callback):
     def gain(self):
         """Mean validation gain of the best epoch over the start and its standard error, in nats."""
         gain = self.start_rows_ - self.best_rows_
-        error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
-        return gain.mean(), error
+        mean, n_rows = self._mean(gain), len(gain)
+        if n_rows < 2:
+            return mean, math.inf
+        if self.weight_ is None:
+            return mean, gain.std(ddof=1) / math.sqrt(n_rows)
+        # Of a weighted mean, however the weights are scaled; equal ones give the same.
+        deviations = self.weight_ / self.weight_.mean() * (gain - mean)
+        return mean, math.sqrt((deviations**2).sum() / (n_rows - 1) / n_rows)
+
+    def _mean(self, rows):
+        return np.average(rows, weights=self.weight_)
 
     def _verdict(self):
         if not self.accepted_ and self.refused_:

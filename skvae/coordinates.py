@@ -79,11 +79,12 @@ class PosteriorMoments:
     def __init__(self):
         self.means, self.variances, self.log_variances = Moments(), Moments(), Moments()
 
-    def add(self, mean, variance):
-        """Take in the posteriors of some rows: means and variances, each (n, k)."""
-        self.means.add(mean)
-        self.variances.add(variance)
-        self.log_variances.add(np.log(variance))
+    def add(self, mean, variance, weight=None):
+        """Take in the posteriors of some rows: means and variances, each (n, k), and how often each
+        row counts, (n,)."""
+        self.means.add(mean, weight)
+        self.variances.add(variance, weight)
+        self.log_variances.add(np.log(variance), weight)
 
     def kl(self, centre, total):
         """Mean over the rows of KL(q(z_i|x) || N(centre_i, total_i)) in nats, shape (k,)."""

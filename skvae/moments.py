@@ -2,6 +2,8 @@
 
 import numpy as np
 
+# Rows, for each of the given ones, that stand for rows with weights.
+_REPEATS = 10
 # Values in a chunk: 32 MiB in float64.
 _CHUNK_VALUES = 2**22
 
@@ -21,6 +23,18 @@ def some_rows(n_rows, at_most):
     return np.sort(np.random.RandomState(0).choice(n_rows, at_most, replace=False))
 
 
+def repeated(weight, at_most):
+    """Positions of rows, each as often as its weight (n,) says: exactly so for whole weights whose
+    sum is at most `at_most`, else in proportion, by systematic sampling."""
+    total = weight.sum()
+    if total <= at_most and (weight == np.floor(weight)).all():
+        return np.repeat(np.arange(len(weight)), weight.astype(int))
+    # Equal weights give each row as often as every other.
+    count = min(at_most, _REPEATS * len(weight))
+    marks = (np.arange(count) + 0.5) * (total / count)
+    return np.searchsorted(np.cumsum(weight), marks).clip(max=len(weight) - 1)
+
+
 class Moments:
     """Mean and second moments of rows, in float64.
 
@@ -31,8 +45,10 @@ class Moments:
 
     Attributes
     ----------
-    count : int
-        Rows so far.
+    count : int or float
+        Rows so far, each as often as its weight says.
+    rows : int
+        Rows so far, each once.
     mean : ndarray of shape (n_columns,)
     products : ndarray of shape (n_columns,), or (n_columns, n_columns) if `full`
         Sums over the rows of the products of deviations from the mean.
@@ -45,21 +61,28 @@ class Moments:
 
     def __init__(self, full=False):
         self.full = full
-        self.count = 0
+        self.count = self.rows = 0
         self.mean = self.products = 0.0
 
-    def add(self, rows):
-        """Take in rows, shape (n, n_columns), and return the moments."""
-        mean = rows.mean(axis=0)
+    def add(self, rows, weight=None):
+        """Take in rows, shape (n, n_columns), each as often as its weight (n,) says, and return the
+        moments."""
+        count = len(rows) if weight is None else float(weight.sum())
+        mean = rows.mean(axis=0) if weight is None else np.average(rows, axis=0, weights=weight)
         centred = rows - mean
-        products = centred.T @ centred if self.full else (centred**2).sum(axis=0)
+        times = centred if weight is None else centred * weight[:, None]
+        if self.full:
+            products = times.T @ centred
+        else:
+            products = (centred**2 if weight is None else times * centred).sum(axis=0)
         if self.count:
-            total = self.count + len(rows)
+            total = self.count + count
             shift = mean - self.mean
             between = np.outer(shift, shift) if self.full else shift**2
-            products += self.products + between * (self.count * len(rows) / total)
-            mean = self.mean + shift * (len(rows) / total)
-        self.count += len(rows)
+            products += self.products + between * (self.count * count / total)
+            mean = self.mean + shift * (count / total)
+        self.count += count
+        self.rows += len(rows)
         self.mean, self.products = mean, products
         return self
 

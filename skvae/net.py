@@ -155,14 +155,14 @@ class VAENet(NeuralNet):
         if iterator is None:
             return
         if not training:
-            self.valid_rows_ = self._bounds(iterator)
-            self._record_loss("valid_loss", float(self.valid_rows_.mean()))
+            self.valid_rows_, weight = self._bounds(iterator)
+            self._record_loss("valid_loss", float(np.average(self.valid_rows_, weights=weight)))
             return
         total, n_rows, n_batches = 0.0, 0, 0
         for batch in self._progress(iterator, f"epoch {len(self.history)}"):
             self.notify("on_batch_begin", batch=batch, training=True)
             step = step_fn(batch, **fit_params)
-            size = len(batch[0]["x"])
+            size = batch[0]["weight"].sum() if "weight" in batch[0] else len(batch[0]["x"])
             total, n_rows, n_batches = (
                 total + size * step["loss"].detach(),
                 n_rows + size,
@@ -171,7 +171,7 @@ class VAENet(NeuralNet):
             self.notify("on_batch_end", batch=batch, training=True, **step)
             # Their memory serves the next step, while it is still in the cache.
             del batch, step
-        self._record_loss("train_loss", float(total) / n_rows)
+        self._record_loss("train_loss", float(total) / float(n_rows))
         self.history.record("train_batch_count", n_batches)
 
     def _record_loss(self, name, loss):
@@ -201,15 +201,35 @@ class VAENet(NeuralNet):
 
     def validate(self, dataset):
         """The loss of each row of a validation dataset, shape (n,), under the fixed noise."""
-        return self._bounds(self.get_iterator(dataset, training=False))
+        return self._bounds(self.get_iterator(dataset, training=False))[0]
+
+    @staticmethod
+    def weight_of(dataset):
+        """The weights of the rows of a part of a `Rows`, float64; None where they have none."""
+        indices = None
+        while isinstance(dataset, Subset):
+            own = np.asarray(dataset.indices)
+            indices = own if indices is None else own[indices]
+            dataset = dataset.dataset
+        weight = getattr(dataset, "weight", None)
+        return weight if weight is None or indices is None else weight[indices]
+
+    def validation_loss(self, dataset):
+        """The mean of `validate`, by the weights that the rows may have."""
+        rows, weight = self._bounds(self.get_iterator(dataset, training=False))
+        return np.average(rows, weights=weight)
 
     def _bounds(self, iterator):
         self._set_training(False)
         # A compiled pass cannot be traced in inference mode.
         without_gradients = torch.no_grad if self.compile else torch.inference_mode
         with scoped_seed(self.valid_seed), without_gradients():
-            bounds = [self.criterion_.bound(self.infer(batch), batch) for batch, _ in iterator]
-            return -torch.cat(bounds).cpu().double().numpy()
+            bounds, weights = [], []
+            for batch, _ in iterator:
+                bounds.append(self.criterion_.bound(self.infer(batch), batch))
+                weights.extend(batch["weight"].cpu().double() if "weight" in batch else ())
+            weight = torch.stack(weights).numpy() if weights else None
+            return -torch.cat(bounds).cpu().double().numpy(), weight
 
     def reconstruction_error(self, dataset):
         """Mean squared error of reconstructed rows of a validation dataset, in squared units of X.
@@ -221,15 +241,11 @@ class VAENet(NeuralNet):
         some = Subset(dataset, range(min(len(dataset), _RECONSTRUCTED_ROWS)))
         with scoped_seed(self.valid_seed), torch.inference_mode():
             batches = [batch for batch, _ in self.get_iterator(some, training=False)]
-            x = torch.cat(
-                [
-                    torch.where(batch["mask"], batch["x"], torch.nan)
-                    if "mask" in batch
-                    else batch["x"]
-                    for batch in batches
-                ]
-            )
-            errors = self.module_.reconstruction_errors(x).cpu().double().numpy()
+            x = torch.cat([_with_nan(batch) for batch in batches])
+            weight = None
+            if "weight" in batches[0]:
+                weight = torch.cat([batch["weight"] for batch in batches])
+            errors = self.module_.reconstruction_errors(x, weight).cpu().double().numpy()
         return float((errors * self.module_.likelihood.scale**2).mean(axis=1).min())
 
     def notify(self, method_name, **cb_kwargs):
@@ -330,6 +346,12 @@ class VAENet(NeuralNet):
         state = super().__getstate__()
         state.pop("_kept_hooks", None)
         return state
+
+
+def _with_nan(batch):
+    """The rows of a batch, NaN where cells are missing."""
+    x, mask = batch["x"], batch.get("mask")
+    return x if mask is None else torch.where(mask, x, torch.nan)
 
 
 def _empty(n_rows, like):

@@ -16,7 +16,7 @@ from ._random import scoped_seed
 from .batches import Rows, working_units
 from .incomplete import LinearFill, marginally_filled
 from .linear_start import best_gain, best_noise_and_gain, linear_start
-from .moments import Moments, some_rows
+from .moments import Moments, repeated, some_rows
 
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
 _PRIOR_ROWS = 10_000  # whose q(z|x) a prior is started from or fitted to
@@ -63,17 +63,18 @@ def load_start(params, net, part, seed):
     weights."""
     vae = net.module_
     # Other features than the columns need the units before them.
-    needs_units = not vae.likelihood.features_are_columns or part.dataset.incomplete
+    plain = part.dataset.weight is None and not part.dataset.incomplete
+    needs_units = not (vae.likelihood.features_are_columns and plain)
     if needs_units:
         vae.likelihood.set_units(marginally_filled(_some_rows(part, seed)))
     X = _start_rows(vae.likelihood, part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
     if not needs_units:
         vae.likelihood.set_units(X)
-    start = None if params.init == "random" else _linear_start(vae, X, len(part), seed)
+    start = None if params.init == "random" else _linear_start(vae, X, count_of(part), seed)
     if start is not None:
         vae.load_start(start)
     elif vae.fill is not None:
-        vae.load_fill(_linear_start(vae, X, len(part), seed, vae.fill.loadings.shape[1]))
+        vae.load_fill(_linear_start(vae, X, count_of(part), seed, vae.fill.loadings.shape[1]))
     vae.prior.load_start(partial(some_posterior, net, part, seed))
     if start is not None and not vae.likelihood.exact_start:
         start = _searched(start, net, part, seed)
@@ -90,14 +91,15 @@ def _searched(start, net, part, seed):
     vae = net.module_
     n_few = max(1, min(_GAIN_ROWS, _GAIN_VALUES // vae.likelihood.n_inputs))
     few = Subset(part.dataset, np.asarray(part.indices)[:n_few])
-    columns = vae.likelihood.features_are_columns and not part.dataset.incomplete
+    plain = part.dataset.weight is None and not part.dataset.incomplete
+    columns = vae.likelihood.features_are_columns and plain
     X = _start_rows(vae.likelihood, few, seed) if columns else _some_rows(few, seed)
     few = Rows(X, device=net.device, incomplete=part.dataset.incomplete)
     few.set_units(vae.likelihood.centre, vae.likelihood.scale, vae.likelihood.placeholder)
 
     def objective(noise, gain):
         vae.load_start(replace(start.with_noise(noise), gain=gain))
-        return -net.validate(few).mean()
+        return -net.validation_loss(few)
 
     if vae.likelihood.searched_noise:
         noise, gain = best_noise_and_gain(objective)
@@ -110,9 +112,8 @@ def some_posterior(net, part, seed):
     """The features of some rows of a part, and q(z|x) of these."""
     rows, vae = part.dataset, net.module_
     at_most = max(1, min(_PRIOR_ROWS, _START_VALUES // rows.X.shape[1]))
-    indices = np.asarray(part.indices)[some_rows(len(part), at_most)]
     with scoped_seed(seed):
-        X = np.vstack(list(rows.chunks(indices)))
+        X = np.vstack(list(rows.chunks(_some_indices(part, at_most))))
     like = next(vae.parameters())
     x = working_units(X, vae.likelihood.centre, vae.likelihood.scale).to(like)
     with torch.no_grad():
@@ -136,10 +137,10 @@ def gain_of_more_rows(net, train, valid, start, seed):
     vae = net.module_
     fewer = np.asarray(train.indices)[np.random.RandomState(seed).permutation(n_train)[:n_fewer]]
     X = _start_rows(vae.likelihood, Subset(train.dataset, fewer), seed)
-    loss = net.validate(valid).mean()
+    loss = net.validation_loss(valid)
     of_fewer = _linear_start(vae, X, n_fewer, seed).with_noise(start.noise_factor)
     vae.load_start(replace(of_fewer, gain=start.gain))
-    gain = net.validate(valid).mean() - loss
+    gain = net.validation_loss(valid) - loss
     vae.load_start(start)
     return max(0.0, float(gain))
 
@@ -168,18 +169,19 @@ def _start_rows(likelihood, part, seed, *, ddof=1):
     rows, indices = part.dataset, np.asarray(part.indices)
     n_columns = likelihood.n_inputs
     if rows.incomplete:
-        indices = indices[some_rows(len(indices), max(1, _INCOMPLETE_VALUES // n_columns))]
+        indices = _some_indices(part, max(1, _INCOMPLETE_VALUES // n_columns))
         with scoped_seed(seed):
             X = np.vstack(list(rows.chunks(indices)))
         return incomplete_features(likelihood, X)
-    if len(indices) * n_columns > _START_VALUES:
+    if rows.weight is not None or len(indices) * n_columns > _START_VALUES:
         if n_columns > _START_COLUMNS:
-            indices = indices[some_rows(len(indices), _START_VALUES // n_columns)]
+            indices = _some_indices(part, _START_VALUES // n_columns)
         else:
-            moments = Moments(full=True)
+            moments, weight = Moments(full=True), rows.weight
             with scoped_seed(seed):
-                for chunk in rows.chunks(indices):
-                    moments.add(likelihood.start_rows(chunk))
+                for positions, chunk in rows.numbered_chunks(indices):
+                    of_chunk = None if weight is None else weight[positions]
+                    moments.add(likelihood.start_rows(chunk), of_chunk)
             return moments.stand_in(max(10_000, 10 * n_columns), ddof)
     with scoped_seed(seed):
         return np.vstack([likelihood.start_rows(chunk) for chunk in rows.chunks(indices)])
@@ -205,8 +207,24 @@ def _completed(X, likelihood, seed):
 
 
 def _some_rows(part, seed):
-    """The rows of a part in float64, or a random part of very many."""
-    rows, indices = part.dataset, np.asarray(part.indices)
+    """The rows of a part in float64, or a random part of very many; with weights each as often as
+    its weight says."""
+    rows = part.dataset
     at_most = max(1, _START_VALUES // rows.X.shape[1])
     with scoped_seed(seed):
-        return np.vstack(list(rows.chunks(indices[some_rows(len(indices), at_most)])))
+        return np.vstack(list(rows.chunks(_some_indices(part, at_most))))
+
+
+def _some_indices(part, at_most):
+    """Indices of the rows of a part: of all, or of a random part of more than `at_most`; with
+    weights each as often as its weight says."""
+    indices, weight = np.asarray(part.indices), part.dataset.weight
+    if weight is None:
+        return indices[some_rows(len(indices), at_most)]
+    return indices[repeated(weight[indices], at_most)]
+
+
+def count_of(part):
+    """How many rows a part has, each as often as its weight says."""
+    weight = part.dataset.weight
+    return len(part) if weight is None else float(weight[np.asarray(part.indices)].sum())

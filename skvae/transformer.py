@@ -23,7 +23,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
 from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, scoped_seed
@@ -44,7 +44,7 @@ from .coordinates import (
 )
 from .incomplete import has_missing
 from .likelihoods import LIKELIHOODS
-from .moments import Moments, RowSample, some_rows
+from .moments import Moments, RowSample, repeated, some_rows
 from .networks import ACTIVATIONS, NETWORKS
 from .priors import PRIORS
 from .scores import elbo_terms, importance_scores, imputed
@@ -346,7 +346,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._skorch_params = skorch_params
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit the model to X.
 
         Parameters
@@ -356,6 +356,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             the start and the units look at random rows of at most 256 MiB.
         y : None
             Ignored, present for scikit-learn's convention.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each row counts: rows of weight 2 stand for two, in the start, the loss and
+            all that is measured (but the split, the batches and the weight decay go by rows).
 
         Returns
         -------
@@ -376,6 +379,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with self._kept_on_failure():
             warm = self.warm_start and hasattr(self, "net_")
             X = self._rows(X, reset=not warm)
+            X, weight = _weighted(X, sample_weight)
             seed = draw_seed(self.random_state)
             with scoped_seed(seed), torch.inference_mode(False), torch.enable_grad():
                 net, start = trained_net(
@@ -384,16 +388,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     seed,
                     name_column=column_namer(self),
                     earlier=self.net_ if warm else None,
+                    weight=weight,
                 )
                 kept = self.coordinates_ if warm else None
                 columns, some = Moments(), _row_sample(_MEASURED_ROWS, X.shape[1])
-                posterior = self._measured(net, X, seed, columns, some)
+                posterior = self._measured(net, X, seed, columns, some, weight)
                 self._set_fitted(net, seed, columns, posterior, some, start is not None, kept)
                 self._stream = None
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Train on the next rows of a stream: one pass over them, then they may be forgotten.
 
         The first call fits the linear start to its rows, so these should be typical and many more
@@ -412,6 +417,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : None
             Ignored, present for scikit-learn's convention.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            As in `fit`.
 
         Returns
         -------
@@ -427,6 +434,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with self._kept_on_failure():
             fitted = self.__sklearn_is_fitted__()
             X = self._rows(X, reset=not fitted)
+            X, weight = _weighted(X, sample_weight)
             stream = deepcopy(self._stream) if fitted else None
             if stream is None:
                 columns = deepcopy(self._columns) if fitted else Moments()
@@ -434,7 +442,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             columns, some = stream
             seed = draw_seed(self.random_state)
             # Another order in each call, and one seed for the score.
-            fit_seed = draw_seed(np.random.RandomState([seed, columns.count % 2**32]))
+            fit_seed = draw_seed(np.random.RandomState([seed, int(columns.count) % 2**32]))
             with scoped_seed(fit_seed), torch.inference_mode(False), torch.enable_grad():
                 net = streamed_net(
                     self,
@@ -443,14 +451,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     name_column=column_namer(self),
                     earlier=self.net_ if fitted else None,
                     n_earlier=columns.count,
+                    weight=weight,
                 )
-                self._measured(net, X, fit_seed, columns, some)
+                self._measured(net, X, fit_seed, columns, some, weight)
                 self._stream = columns, some
                 self.history_ = net.history
                 if len(some.rows) < min(columns.count, _LEAST_STREAM_ROWS):
                     # After a `fit`, whose rows are not kept: too few to measure anything on.
                     finish(net, None, fit_seed)
-                    self.n_samples_ = columns.count
+                    self.n_samples_ = columns.rows
                     return self
                 kept_rows = Rows(some.rows, device=net.device, incomplete=has_missing(some.rows))
                 finish(net, kept_rows, fit_seed)
@@ -480,16 +489,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             vars(self).update(before)
             raise
 
-    def _measured(self, net, X, seed, columns, some):
+    def _measured(self, net, X, seed, columns, some, weight):
         """Take the rows X in, a chunk at a time: into the moments of the columns, into the kept
         part of the rows, and into the moments of the posterior, which are returned."""
         self.net_ = net
         posterior = PosteriorMoments()
         with scoped_seed(seed):
-            for chunk in rows_of(self, X).chunks():
-                columns.add(net.module_.likelihood.start_rows(self._completed(chunk)))
-                posterior.add(*self._posterior(chunk))
-                some.add(chunk)
+            for part, chunk in rows_of(self, X).numbered_chunks():
+                of_chunk = None if weight is None else weight[part]
+                columns.add(net.module_.likelihood.start_rows(self._completed(chunk)), of_chunk)
+                posterior.add(*self._posterior(chunk), of_chunk)
+                some.add(chunk if weight is None else chunk[repeated(of_chunk, some.at_most)])
         return posterior
 
     def _set_fitted(
@@ -507,7 +517,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.history_ = net.history
         best = dict(net.callbacks_)["best_epoch"]
         self.best_epoch_ = best.best_epoch_ if getattr(best, "accepted_", False) else 0
-        self.n_samples_ = columns.count
+        self.n_samples_ = columns.rows
         self.n_components_ = net.module_.n_components
         self.likelihood_ = net.parts_["likelihood_"]
         self._seed = seed
@@ -908,7 +918,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             kl = kl[:, self.coordinates_.order]
         return Bunch(elbo=elbo, reconstruction=elbo + kl.sum(axis=1), kl=kl)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """The mean of `score_samples(X)`, in nats per row.
 
         Parameters
@@ -916,12 +926,19 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            How often each row counts in the mean.
 
         Returns
         -------
         log_prob : float
         """
-        return float(self.score_samples(X).mean())
+        log_prob = self.score_samples(X)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, log_prob, dtype=np.float64, ensure_non_negative=True
+            )
+        return float(np.average(log_prob, weights=sample_weight))
 
     def get_covariance(self):
         """Covariance of x under the model, in squared units of X.
@@ -1016,6 +1033,24 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
 def _row_sample(n_rows, n_columns):
     return RowSample(min(n_rows, max(_NOISE_ROWS, _MEASURED_VALUES // n_columns)))
+
+
+def _weighted(X, sample_weight):
+    """The rows that count, and their weights; None where all count once."""
+    if sample_weight is None:
+        return X, None
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if (kept := weight > 0).sum() < 2 or weight.sum() < 2:
+        raise ValueError(
+            f"sample_weight says how often each row counts; it has {kept.sum()} entries above "
+            f"zero and sums to {weight.sum():g}: at least two rows are needed. Weights that sum "
+            "to one are to be multiplied by the number of rows."
+        )
+    return (
+        (X, weight)
+        if kept.all()
+        else (X[kept] if isinstance(X, np.ndarray) else X.kept(kept), weight[kept])
+    )
 
 
 def _check_count(name, count):

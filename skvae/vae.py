@@ -282,10 +282,10 @@ class VAE(nn.Module):
         """E[x|z] in working units, shape (n, n_features)."""
         return self.likelihood.mean(self.outputs(z))
 
-    def reconstruction_errors(self, x):
+    def reconstruction_errors(self, x, weight=None):
         """Mean squared errors of each column in working units, (m, n_features), of the
         reconstructions of rows x, of which missing cells are NaN, the shrinkage of the posterior
-        mean undone by each of the m `SHRINKAGE_EXPONENTS`."""
+        mean undone by each of the m `SHRINKAGE_EXPONENTS`; by the rows' weights (n,), if any."""
         mean, variance = self.encode(x)
         centre, total = torch.zeros_like(mean[0]), torch.ones_like(mean[0])
         if not self.prior.standard:
@@ -295,7 +295,10 @@ class VAE(nn.Module):
         reliability = torch.where(reliability > LEAST_RELIABILITY, reliability, 1.0)
         undone = ((mean - centre) / reliability**exponent for exponent in SHRINKAGE_EXPONENTS)
         errors = torch.stack([(self.decode(centre + z) - x).square() for z in undone])
-        return errors.nanmean(1) if torch.isnan(x).any() else errors.mean(1)
+        if weight is None:
+            return errors.nanmean(1) if torch.isnan(x).any() else errors.mean(1)
+        weights = weight[:, None] * ~torch.isnan(x)
+        return (errors.nan_to_num(0.0) * weights).sum(1) / weights.sum(0)
 
     def terms(self, x, noise):
         """What `forward` gives, for standard normal noise (n, S, k); missing cells of x are NaN,

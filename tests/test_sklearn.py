@@ -57,7 +57,20 @@ def trained(X, **params):
 
 
 # Checks as a list: scikit-learn 1.6 gives pytest a generator, of which pytest 9 warns.
-CHECKS = parametrize_with_checks([VAETransformer()])
+# They compare results of training, to 1e-7, on rows with weights and on repeated ones; batches of
+# some of the rows are others in each. What can be the same is: see test_weights.py.
+UNEQUAL_BATCHES = {
+    f"check_sample_weight_equivalence_on_{kind}_data": "rows with weights are shuffled into other "
+    "batches than repeated rows are"
+    for kind in ("dense", "sparse")
+}
+
+
+def expected_failures(estimator):
+    return UNEQUAL_BATCHES
+
+
+CHECKS = parametrize_with_checks([VAETransformer()], expected_failed_checks=expected_failures)
 
 
 @pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), **CHECKS.kwargs)
