@@ -246,7 +246,8 @@ def _fresh_likelihood(params, rows, name_column, seed):
             law = suited_likelihood(rows.chunks())
             if params.verbose:
                 print(f"likelihood='auto' is {law!r} on these rows.")
-        likelihood = made_likelihood(law, rows.X.shape[1])
+        names = getattr(params, "feature_names_in_", None)
+        likelihood = made_likelihood(law, rows.X.shape[1], names)
     if params.missing_values == "observed" and likelihood.needs_whole_rows:
         raise ValueError(
             f"missing_values='observed' does not go with likelihood={law!r}: it is given the "

@@ -124,7 +124,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         kept = ~missing.all(axis=0)
         if not kept.any():
             raise ValueError("X has no observed cell.")
-        estimator = self._estimator(int(kept.sum())).fit(rows[:, kept])
+        estimator = self._estimator(int(kept.sum())).fit(_columns(X, rows, kept))
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(error_on_new=False).fit(rows)
@@ -163,7 +163,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         rows = checked_rows(self, X, reset=False, allow_missing=True, accept_sparse=False)
         filled = np.zeros(rows.shape, dtype=float_dtype(rows))
         filled[:, self._kept] = self.estimator_.impute(
-            rows[:, self._kept],
+            _columns(X, rows, self._kept),
             n_draws=self.n_draws,
             draw=self.sample_posterior,
             random_state=draw_seed(self.random_state),
@@ -201,6 +201,13 @@ class VAEImputer(TransformerMixin, BaseEstimator):
 
 def _missing(X):
     return np.isnan(X) if X.dtype.kind == "f" else np.zeros(X.shape, dtype=bool)
+
+
+def _columns(X, rows, kept):
+    """The columns to keep, of X itself where it is a DataFrame: they have names."""
+    if hasattr(X, "columns"):
+        return X[[name for name, keep in zip(X.columns, kept, strict=True) if keep]]
+    return rows[:, kept]
 
 
 def _like(X, filled, names):

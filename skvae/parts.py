@@ -5,10 +5,11 @@ from copy import deepcopy
 from functools import partial
 from numbers import Integral
 
+import numpy as np
 import torch
 
 from .incomplete import LinearFill
-from .likelihoods import LIKELIHOODS, Likelihood
+from .likelihoods import LIKELIHOODS, Likelihood, Mixed
 from .networks import NETWORKS
 from .priors import PRIORS, Prior
 from .vae import VAE
@@ -19,14 +20,73 @@ _MANY_ROWS = 8000
 _MANY_COLUMNS = 64
 
 
-def made_likelihood(law, n_features):
-    """The likelihood that a name or a factory stands for, before it has seen rows."""
+def made_likelihood(law, n_features, names=None):
+    """The likelihood that a name, a factory or pairs (name or factory, columns) stand for, before
+    it has seen rows. `names` are those of the columns, where they have names."""
+    if isinstance(law, dict | list | tuple):
+        return Mixed(n_features, _blocks(law, n_features, names))
     if isinstance(law, Likelihood):
         raise ValueError(
             f"likelihood is a {type(law).__name__} itself; pass its class, or another factory "
             "n_features -> Likelihood, which is called once in fit."
         )
     return _made(LIKELIHOODS.get(law, law), Likelihood, "likelihood", n_features)
+
+
+def _blocks(pairs, n_features, names):
+    """Pairs (factory, positions of columns) from what the user gave as `likelihood`."""
+    given = list(pairs.items()) if isinstance(pairs, dict) else list(pairs)
+    blocks = []
+    for pair in given:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(
+                "likelihood must be a name, a factory, a dict {likelihood: columns} or a list of "
+                f"pairs (likelihood, columns); one entry is {pair!r}."
+            )
+        law, columns = pair
+        if not callable(law) and law not in LIKELIHOODS:
+            raise ValueError(
+                f"likelihood has {law!r} for columns {columns!r}; the names are "
+                f"{', '.join(LIKELIHOODS)}."
+            )
+        blocks.append((LIKELIHOODS.get(law, law), _positions(columns, n_features, names)))
+    taken = [column for _, columns in blocks for column in columns]
+    times = np.bincount(taken, minlength=n_features) if taken else np.zeros(n_features, int)
+    for wrong, trouble in ((times == 0, "no law"), (times > 1, "more than one law")):
+        if wrong.any():
+            called = [repr(j) if names is None else repr(names[j]) for j in np.flatnonzero(wrong)]
+            more = ", ..." if len(called) > 5 else ""
+            raise ValueError(
+                f"likelihood gives {len(called)} column(s) {trouble}: {', '.join(called[:5])}"
+                f"{more}. Each needs exactly one."
+            )
+    return [(law, columns) for law, columns in blocks if len(columns)]
+
+
+def _positions(columns, n_features, names):
+    """Positions of columns given by name or number, one or several, by a slice or a mask."""
+    if isinstance(columns, slice):
+        return np.arange(n_features)[columns]
+    columns = [columns] if isinstance(columns, str | Integral) else list(columns)
+    if columns and all(isinstance(column, bool | np.bool_) for column in columns):
+        if len(columns) != n_features:
+            raise ValueError(f"a mask of columns has {len(columns)} entries for {n_features}.")
+        return np.flatnonzero(columns)
+    positions = []
+    for column in columns:
+        if isinstance(column, str):
+            if names is None or column not in names:
+                having = "X has no column names" if names is None else f"X has {list(names)}"
+                raise ValueError(f"likelihood names column {column!r}; {having}.")
+            positions.append(list(names).index(column))
+        elif isinstance(column, Integral) and -n_features <= column < n_features:
+            positions.append(column % n_features)
+        else:
+            raise ValueError(
+                f"likelihood has {column!r} for a column; it must be a name or a number below "
+                f"{n_features}."
+            )
+    return np.array(positions, dtype=int)
 
 
 def build(params, likelihood, k, shape):

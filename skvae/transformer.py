@@ -76,7 +76,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Number of latent components. As in PCA with its full solver, a float is the part of the
         variance that so many of PCA's components explain, "mle" is Minka's choice for PCA, and
         None is min(n_samples, n_features).
-    likelihood : str or callable, default="gaussian"
+    likelihood : str, callable, list of pairs or dict, default="gaussian"
         The law p(x|z) of the columns. Real: "gaussian" (one noise variance, pPCA's),
         "diagonal_gaussian" (one a column, FactorAnalysis's), "heteroscedastic_gaussian" (one a
         column, given by the decoder), "student_t", "laplace" (heavy tails), "lognormal" (positive).
@@ -85,6 +85,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         "multinomial" (given the row's total). Integer codes: "categorical". The classes are in
         `skvae.likelihoods`. Or a factory `n_features -> Likelihood`, such as
         `partial(skvae.likelihoods.Poisson, library_size=True)`.
+        A list of pairs (likelihood, columns), or a dict from one to the other, gives columns laws
+        of their own: `[("gaussian", ["height", "weight"]), ("categorical", ["sex"])]`. Columns are
+        names or numbers, one or several, a slice or a mask, as in ColumnTransformer; each column
+        needs exactly one law (see `skvae.likelihoods.Mixed`).
         "auto" looks at the rows of the fit: "bernoulli" where all are 0 or 1, "negative_binomial"
         where all are counts, else "gaussian". It may pick another law in another fold of a
         cross-validation, whose scores cannot be compared: name the law there.
@@ -184,7 +188,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     ----------
     net_ : VAENet
         The skorch net; `net_.module_` is the VAE.
-    likelihood_ : str or callable
+    likelihood_ : str, callable, list or dict
         The law that was fitted: `likelihood`, or what "auto" picked.
     best_epoch_ : int
         The epoch whose weights the model has; 0 is the start: PCA with `init="pca"`, or the
@@ -247,7 +251,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             StrOptions({"mle"}),
             None,
         ],
-        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), callable],
+        "likelihood": [StrOptions({"auto", *LIKELIHOODS}), callable, dict, list],
         "prior": [StrOptions(set(PRIORS)), callable],
         "network": [StrOptions(set(NETWORKS)), callable],
         "hidden_layer_sizes": [

@@ -23,6 +23,7 @@ FLOORS = {
     "likelihoods.unit": 1.1,
     "likelihoods.counts": 1.1,
     "likelihoods.categories": 1.1,
+    "likelihoods.mixed": 1.1,
     "likelihoods.likelihood": 1.0,
     "priors": 1,
     "networks": 1,

@@ -11,6 +11,7 @@ from .counts import (
     is_count,
 )
 from .likelihood import COLUMN_NOISE_FLOOR, LAW_NOISE_FLOOR, Likelihood
+from .mixed import Mixed
 from .real import (
     SHARED_NOISE_FLOOR,
     WIDEST_NOISE_FLOOR,
@@ -39,6 +40,7 @@ __all__ = [
     "Laplace",
     "Likelihood",
     "LogNormal",
+    "Mixed",
     "Multinomial",
     "NegativeBinomial",
     "Poisson",
