@@ -77,6 +77,11 @@ class SparseRows:
     def __len__(self):
         return self.shape[0]
 
+    def n_missing(self):
+        """How many cells of each row are NaN, shape (n_samples,)."""
+        entries = np.repeat(np.arange(len(self)), np.diff(self._matrix.indptr))
+        return np.bincount(entries[np.isnan(self._matrix.data)], minlength=len(self))
+
     def kept(self, mask):
         """The rows where a mask (n_samples,) is True, sparse as these are."""
         return SparseRows(self._matrix[mask])
@@ -158,6 +163,10 @@ def _with_nan(X):
     if hasattr(X, "dtypes") and hasattr(X, "mask"):
         objects = any(str(dtype) == "object" for dtype in X.dtypes)
         return X.mask(X.isna(), np.nan) if objects else X
+    if isinstance(X, list):
+        cells = np.array(X, dtype=object) if all(isinstance(row, list) for row in X) else None
+        missing = cells is not None and cells.ndim == 2 and any(map(_is_missing, cells.flat))
+        X = cells if missing else X
     if isinstance(X, np.ndarray) and X.dtype == object:
         return np.where(np.vectorize(_is_missing, otypes=[bool])(X), np.nan, X)
     return X

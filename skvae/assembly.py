@@ -85,7 +85,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None, weight=None):
     random_start = params.init == "random" and earlier is None
     schedule = _schedule(params, vae, valid, random_start)
     at_optimum = _at_optimum(params, vae.likelihood, earlier)
-    net = _net(params, vae, len(train), valid, rows.device, seed, schedule, at_optimum)
+    net = _net(params, vae, train, valid, rows.device, seed, schedule, at_optimum)
     net.at_optimum_ = at_optimum
     net.initialize()
     net.parts_ = parts_of(params, k) | {"likelihood_": law}
@@ -166,7 +166,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0, wei
     last = [("best_epoch", BestEpoch(select=False, accept_any=random_start))]
     schedule = [*_given_callbacks(params), *last]
     at_optimum = _at_optimum(params, vae.likelihood, earlier)
-    net = _net(params, vae, len(X), None, rows.device, seed, schedule, at_optimum, n_earlier)
+    net = _net(params, vae, part, None, rows.device, seed, schedule, at_optimum, n_earlier)
     net.at_optimum_ = at_optimum
     net.set_params(max_epochs=1)
     net.initialize()
@@ -255,22 +255,27 @@ def _fresh_likelihood(params, rows, name_column, seed):
             "'negative_binomial', or missing_values='error'."
         )
     if rows.incomplete:
-        _refuse_empty_columns(rows, name_column, seed)
+        rows.first_observed = _first_observed(rows, name_column, seed)
     with scoped_seed(seed):
         check_support(likelihood, rows, name_column, learn=True)
     return law, likelihood
 
 
-def _refuse_empty_columns(rows, name_column, seed):
+def _first_observed(rows, name_column, seed):
+    """An observed value of each column; a column without any is refused."""
+    first = np.full(rows.X.shape[1], np.nan)
     with scoped_seed(seed):
-        observed = sum((~np.isnan(chunk)).sum(axis=0) for chunk in rows.chunks())
-    if not observed.all():
-        empty = np.flatnonzero(observed == 0)
+        for chunk in rows.chunks():
+            row = (~np.isnan(chunk)).argmax(axis=0)
+            first = np.where(np.isnan(first), chunk[row, np.arange(len(row))], first)
+    if np.isnan(first).any():
+        empty = np.flatnonzero(np.isnan(first))
         raise ValueError(
             f"{len(empty)} column(s) have no observed value: "
             f"{', '.join(map(name_column, empty[:5]))}{', ...' if len(empty) > 5 else ''}. Drop "
             "them: nothing can be learnt of them."
         )
+    return first
 
 
 def check_support(likelihood, rows, name_column, *, learn=False):
@@ -330,9 +335,11 @@ def _at_optimum(params, likelihood, earlier):
     return likelihood.exact_start and params.init == "pca"
 
 
-def _net(params, vae, n_train, valid, device, seed, callbacks, at_optimum, n_earlier=0):
+def _net(params, vae, train, valid, device, seed, callbacks, at_optimum, n_earlier=0):
     """The skorch net, its parameters in order of precedence: ours, net_params, `__` names."""
+    n_train = len(train)
     epochs, batch_size = _resolved_sizes(params, n_train)
+    mean_weight = train.dataset.mean_weight(train.indices)
     n_draws = params.n_importance_samples_train
     defaults = {
         "lr": params.lr,
@@ -344,6 +351,7 @@ def _net(params, vae, n_train, valid, device, seed, callbacks, at_optimum, n_ear
         "criterion__beta": params.beta,
         "criterion__free_bits": params.free_bits,
         "criterion__importance_weighted": n_draws > 1,
+        "criterion__mean_weight": mean_weight,
         "n_draws": n_draws,
         "gradient_clip": _GRADIENT_CLIP,
         "iterator_train__shuffle": True,
@@ -413,7 +421,12 @@ def _param_groups(lr, vae, at_optimum):
 def _given_skorch_params(params):
     """The user's own parameters of the skorch net; `__` names win over `net_params`."""
     net_params = params.net_params or {}
-    criterion = {"criterion__beta", "criterion__free_bits", "criterion__importance_weighted"}
+    criterion = {
+        "criterion__beta",
+        "criterion__free_bits",
+        "criterion__importance_weighted",
+        "criterion__mean_weight",
+    }
     own = set(type(params)._get_param_names()) | criterion
     for name in net_params:
         ours = name in own | _OURS or name.startswith(("module__", "train_split__"))

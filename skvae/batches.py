@@ -54,13 +54,22 @@ class Rows(Dataset):
         Whether X may have missing cells, NaN: then batches have the `mask` of the observed ones,
         and something else, a `placeholder`, in the others.
     weight : ndarray of shape (n_samples,), float64, optional
-        How often each row counts; then batches have the `weight` of their rows.
+        How often each row counts; then batches have the `weight` of their rows, relative to the
+        mean.
+
+    Attributes
+    ----------
+    first_observed : ndarray of shape (n_features,) or None
+        Of incomplete rows that a model is fitted to: an observed value of each column.
     """
 
     def __init__(self, X, transform=None, device="cpu", incomplete=False, weight=None):
         self.X = X
         self.incomplete = incomplete
+        self.first_observed = None
         self.weight = weight
+        # In single precision only their proportions are safe.
+        self._relative_weight = None if weight is None else weight / weight.mean()
         self.transform = transform
         self.device = torch.device(device)
         self.centre = self.scale = self.resident = None
@@ -76,6 +85,11 @@ class Rows(Dataset):
             for part in row_slices(*self.X.shape):
                 resident[part] = self._rows(self.X[part])
             self.resident = resident
+
+    def mean_weight(self, indices):
+        """The mean of the weights in batches of the rows at `indices`; None without weights."""
+        relative = self._relative_weight
+        return None if relative is None else float(relative[np.asarray(indices)].mean())
 
     def any_missing(self):
         """Whether X has cells that are NaN."""
@@ -173,7 +187,8 @@ class Rows(Dataset):
             mask = ~torch.isnan(x)
             batch = {"x": torch.where(mask, x, self._placeholder.to(x)), "mask": mask}
         if self.weight is not None:
-            batch["weight"] = torch.as_tensor(self.weight[indices.cpu().numpy()]).to(x)
+            weight = self._relative_weight[indices.cpu().numpy()]
+            batch["weight"] = torch.as_tensor(weight).to(x)
         return batch
 
     def __getitem__(self, index):

@@ -1,5 +1,6 @@
 """VAEImputer: missing cells by what the model says of them given the others."""
 
+import warnings
 from numbers import Integral
 from typing import ClassVar
 
@@ -25,7 +26,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
     estimator : VAETransformer or None, default=None
         The model, cloned, with `missing_values="observed"`. None is a VAETransformer of
         `likelihood="diagonal_gaussian"` (columns of any scale) with as many components as a third
-        of the columns, 2 to 16.
+        of the columns, 2 to 16, and no more than half of the rows.
     n_draws : int, default=1000
         Weighted draws of the latents that a row is filled by.
     sample_posterior : bool, default=False
@@ -124,17 +125,26 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         kept = ~missing.all(axis=0)
         if not kept.any():
             raise ValueError("X has no observed cell.")
-        estimator = self._estimator(int(kept.sum())).fit(_columns(X, rows, kept))
+        if not (kept.all() or self.keep_empty_features):
+            names = getattr(self, "feature_names_in_", np.arange(len(kept)))[~kept]
+            warnings.warn(
+                f"{len(names)} column(s) have no observed value and are dropped: "
+                f"{names[:5].tolist()}. keep_empty_features=True keeps them.",
+                UserWarning,
+                stacklevel=2,
+            )
+        estimator = self._estimator(int(kept.sum()), len(rows)).fit(_columns(X, rows, kept))
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(error_on_new=False).fit(rows)
         self._kept, self.estimator_ = kept, estimator
         return self
 
-    def _estimator(self, n_columns):
+    def _estimator(self, n_columns, n_rows):
         if self.estimator is None:
+            most = min(n_columns, n_rows // 2)
             return VAETransformer(
-                min(n_columns, int(np.clip(n_columns // 3, 2, 16))),
+                max(1, min(most, int(np.clip(n_columns // 3, 2, 16)))),
                 likelihood="diagonal_gaussian",
                 missing_values="observed",
                 random_state=draw_seed(self.random_state),
@@ -168,7 +178,10 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             draw=self.sample_posterior,
             random_state=draw_seed(self.random_state),
         )
-        if not self.keep_empty_features:
+        if self.keep_empty_features:
+            empty = rows[:, ~self._kept]
+            filled[:, ~self._kept] = np.where(_missing(empty), 0.0, empty)
+        else:
             filled = filled[:, self._kept]
         if self.indicator_ is not None:
             filled = np.hstack([filled, self.indicator_.transform(rows)])

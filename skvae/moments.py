@@ -2,8 +2,6 @@
 
 import numpy as np
 
-# Rows, for each of the given ones, that stand for rows with weights.
-_REPEATS = 10
 # Values in a chunk: 32 MiB in float64.
 _CHUNK_VALUES = 2**22
 
@@ -23,14 +21,15 @@ def some_rows(n_rows, at_most):
     return np.sort(np.random.RandomState(0).choice(n_rows, at_most, replace=False))
 
 
-def repeated(weight, at_most):
+def repeated(weight, at_most, least=0):
     """Positions of rows, each as often as its weight (n,) says: exactly so for whole weights whose
-    sum is at most `at_most`, else in proportion, by systematic sampling."""
+    sum is at most `at_most`, else in proportion, by systematic sampling; `least` times as many as
+    the rows, if there may be so many."""
     total = weight.sum()
     if total <= at_most and (weight == np.floor(weight)).all():
         return np.repeat(np.arange(len(weight)), weight.astype(int))
     # Equal weights give each row as often as every other.
-    count = min(at_most, _REPEATS * len(weight))
+    count = min(at_most, max(1, round(total), least * len(weight)))
     marks = (np.arange(count) + 0.5) * (total / count)
     return np.searchsorted(np.cumsum(weight), marks).clip(max=len(weight) - 1)
 

@@ -229,6 +229,8 @@ class VAENet(NeuralNet):
                 bounds.append(self.criterion_.bound(self.infer(batch), batch))
                 weights.extend(batch["weight"].cpu().double() if "weight" in batch else ())
             weight = torch.stack(weights).numpy() if weights else None
+            if weight is not None and not weight.any():
+                weight = None
             return -torch.cat(bounds).cpu().double().numpy(), weight
 
     def reconstruction_error(self, dataset):
@@ -246,7 +248,8 @@ class VAENet(NeuralNet):
             if "weight" in batches[0]:
                 weight = torch.cat([batch["weight"] for batch in batches])
             errors = self.module_.reconstruction_errors(x, weight).cpu().double().numpy()
-        return float((errors * self.module_.likelihood.scale**2).mean(axis=1).min())
+        # Of the columns that have observed cells among these rows.
+        return float(np.nanmean(errors * self.module_.likelihood.scale**2, axis=1).min())
 
     def notify(self, method_name, **cb_kwargs):
         """Call a hook of the callbacks that have it; the others cost nothing."""

@@ -65,6 +65,8 @@ class NegativeBound(nn.Module):
         Nats of each latent's KL that cost nothing.
     importance_weighted : bool, default=False
         Whether the bound is the importance-weighted one, of all draws together, and not the ELBO.
+    mean_weight : float, optional
+        The mean weight of all training rows, where rows have weights; by default that of the batch.
 
     Attributes
     ----------
@@ -73,8 +75,9 @@ class NegativeBound(nn.Module):
         uses `beta` itself, so that validation losses of different epochs can be compared.
     """
 
-    def __init__(self, beta=1.0, free_bits=0.0, importance_weighted=False):
+    def __init__(self, beta=1.0, free_bits=0.0, importance_weighted=False, mean_weight=None):
         super().__init__()
+        self.mean_weight = mean_weight
         self.beta = beta
         self.free_bits = free_bits
         self.importance_weighted = importance_weighted
@@ -94,4 +97,8 @@ class NegativeBound(nn.Module):
 
     def forward(self, terms, batch):
         bound, weight = self.bound(terms, batch), batch.get("weight")
-        return -bound.mean() if weight is None else -(weight * bound).sum() / weight.sum()
+        if weight is None:
+            return -bound.mean()
+        # By the sum of a batch's own weights a batch of light rows would count as much as others.
+        mean = weight.mean() if self.mean_weight is None else self.mean_weight
+        return -(weight * bound).mean() / mean

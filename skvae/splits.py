@@ -66,6 +66,7 @@ def _part(part, rows, name):
             if not (np.isfinite(X) | (np.isnan(X) & rows.incomplete)).all():
                 raise ValueError(f"train_split gave a {name} part with values that are not finite.")
             part = Rows(X, rows.transform, rows.device, rows.incomplete)
+            part.first_observed = rows.first_observed
         part = Subset(part, np.arange(len(part)))
     indices = np.asarray(part.indices)
     while isinstance(part.dataset, Subset):

@@ -24,6 +24,7 @@ _GAIN_ROWS = 2000  # that the line search on the loadings' gain looks at,
 _GAIN_VALUES = 2**21  # and values of these
 _START_VALUES = 2**25  # of the rows, up to which the start is fitted on the rows themselves,
 _START_COLUMNS = 2000  # and beyond which not on their covariance either
+_REPEATS = 10  # rows, for each given one, that stand for rows with weights that are not whole
 _INCOMPLETE_VALUES = 2**21  # of rows with missing cells, which the start takes many passes over
 
 
@@ -37,17 +38,18 @@ def n_components_of(params, likelihood, rows, seed):
         part = Subset(rows, np.arange(len(rows)))
         if not likelihood.features_are_columns:
             likelihood = deepcopy(likelihood)
-            likelihood.set_units(_some_rows(part, seed))
+            likelihood.set_units(_units_rows(part, seed))
         X = _start_rows(likelihood, part, seed)
         if rows.incomplete:
             X = _completed(X, likelihood, seed)
         # Minka's evidence depends on the number of rows, which X can stand in for.
-        solved = PCA(None if wanted == "mle" and len(X) < len(rows) else wanted, svd_solver="full")
+        count = int(count_of(part))
+        solved = PCA(None if wanted == "mle" and len(X) != count else wanted, svd_solver="full")
         with np.errstate(divide="ignore", invalid="ignore"):
             solved.fit(X)
             counted = solved.n_components_
             if solved.n_components is None:
-                counted = _infer_dimension(solved.explained_variance_, len(rows))
+                counted = _infer_dimension(solved.explained_variance_, count)
         # Minka's choice can be none at all.
         return max(1, int(counted))
     if params.init == "pca" and wanted > limit:
@@ -66,7 +68,7 @@ def load_start(params, net, part, seed):
     plain = part.dataset.weight is None and not part.dataset.incomplete
     needs_units = not (vae.likelihood.features_are_columns and plain)
     if needs_units:
-        vae.likelihood.set_units(marginally_filled(_some_rows(part, seed)))
+        vae.likelihood.set_units(_units_rows(part, seed))
     X = _start_rows(vae.likelihood, part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
     if not needs_units:
         vae.likelihood.set_units(X)
@@ -172,7 +174,7 @@ def _start_rows(likelihood, part, seed, *, ddof=1):
         indices = _some_indices(part, max(1, _INCOMPLETE_VALUES // n_columns))
         with scoped_seed(seed):
             X = np.vstack(list(rows.chunks(indices)))
-        return incomplete_features(likelihood, X)
+        return _incomplete_features(likelihood, X, rows.first_observed)
     if rows.weight is not None or len(indices) * n_columns > _START_VALUES:
         if n_columns > _START_COLUMNS:
             indices = _some_indices(part, _START_VALUES // n_columns)
@@ -187,9 +189,9 @@ def _start_rows(likelihood, part, seed, *, ddof=1):
         return np.vstack([likelihood.start_rows(chunk) for chunk in rows.chunks(indices)])
 
 
-def incomplete_features(likelihood, X):
+def _incomplete_features(likelihood, X, otherwise):
     """The features of rows X in the units of `start_rows`, NaN where they come of missing cells."""
-    features = likelihood.start_rows(marginally_filled(X))
+    features = likelihood.start_rows(marginally_filled(X, otherwise))
     mask = likelihood.feature_mask(torch.from_numpy(~np.isnan(X))).numpy()
     return np.where(mask, features, np.nan)
 
@@ -221,7 +223,12 @@ def _some_indices(part, at_most):
     indices, weight = np.asarray(part.indices), part.dataset.weight
     if weight is None:
         return indices[some_rows(len(indices), at_most)]
-    return indices[repeated(weight[indices], at_most)]
+    return indices[repeated(weight[indices], at_most, least=_REPEATS)]
+
+
+def _units_rows(part, seed):
+    """The rows of a part that the units of a law are learnt from, without missing cells."""
+    return marginally_filled(_some_rows(part, seed), part.dataset.first_observed)
 
 
 def count_of(part):

@@ -57,6 +57,8 @@ _NOISE_ROWS = 512
 _STREAM_ROWS = 2000
 # After a `fit`, as few as these change no units yet.
 _LEAST_STREAM_ROWS = 500
+# Of a chunk with weights at most so many, with repeats.
+_MEASURED_REPEATS = 2**20
 # Values of such rows, at most.
 _MEASURED_VALUES = 2**24
 
@@ -503,7 +505,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 of_chunk = None if weight is None else weight[part]
                 columns.add(net.module_.likelihood.start_rows(self._completed(chunk)), of_chunk)
                 posterior.add(*self._posterior(chunk), of_chunk)
-                some.add(chunk if weight is None else chunk[repeated(of_chunk, some.at_most)])
+                some.add(chunk if weight is None else chunk[repeated(of_chunk, _MEASURED_REPEATS)])
         return posterior
 
     def _set_fitted(
@@ -593,7 +595,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _checked(self, X):
         check_is_fitted(self)
-        return self._rows(X, reset=False)
+        # The parameter may have been set after the fit, and waits for the next.
+        missing = self.net_.parts_["missing_values"]
+        return checked_rows(self, X, reset=False, allow_missing=missing == "observed")
 
     def _rows(self, X, reset):
         return checked_rows(self, X, reset=reset, allow_missing=self.missing_values == "observed")
@@ -1078,9 +1082,11 @@ def _moments(module, z):
 
 def _n_observed(X):
     """Cells of each row that are not missing; at least one."""
-    if isinstance(X, np.ndarray) and has_missing(X):
-        return np.maximum((~np.isnan(X)).sum(axis=1), 1)
-    return X.shape[1]
+    if isinstance(X, np.ndarray):
+        missing = np.isnan(X).sum(axis=1) if has_missing(X) else 0
+    else:
+        missing = X.n_missing()
+    return np.maximum(X.shape[1] - missing, 1)
 
 
 def _torch_dtype(X):

@@ -84,7 +84,7 @@ class TestFactorModel:
 
 def test_marginal_filling_keeps_the_column_as_it_is():
     X = with_holes(np.random.RandomState(0).lognormal(size=(2000, 3)), 0.4)
-    filled = marginally_filled(X)
+    filled = marginally_filled(X, np.zeros(3))
     observed = ~np.isnan(X)
     np.testing.assert_array_equal(filled[observed], X[observed])
     for j in range(3):
@@ -239,7 +239,8 @@ class TestObservedCells:
         objects = frame.astype(object).where(frame.notna(), None)
         nullable = frame.astype("Float64")
         with_na = frame.astype(object).where(frame.notna(), pd.NA)
-        for rows in (frame, objects, nullable, with_na, with_na.to_numpy()):
+        lists = with_na.to_numpy().tolist()
+        for rows in (frame, objects, nullable, with_na, with_na.to_numpy(), lists):
             found = VAETransformer(2, **OBSERVED).fit(rows).transform(rows)
             np.testing.assert_array_equal(found, expected)
 
@@ -261,6 +262,55 @@ class TestObservedCells:
                 VAETransformer(2, likelihood=law, **OBSERVED).fit(np.ones((30, 3)))
         with pytest.raises(ValueError, match="needs columns of 0 and 1, found 2 at row 1"):
             VAETransformer(1, likelihood="bernoulli", **OBSERVED).fit([[np.nan, 0], [2, 1]])
+
+    @pytest.mark.parametrize("part", [0.4, 0.6])
+    def test_as_many_components_as_columns(self, part):
+        X = with_holes(linear_rows(300, d=5), part)
+        scores = [
+            VAETransformer(k, max_epochs=0, missing_values="observed", n_importance_samples=500)
+            .fit(X)
+            .score(X)
+            for k in (4, None)
+        ]
+        assert scores[1] > scores[0] - 0.1
+        column = with_holes(5 + 2 * np.random.RandomState(0).normal(size=(500, 1)), 0.5)
+        vae = VAETransformer(1, max_epochs=0, missing_values="observed").fit(column)
+        assert vae.get_covariance()[0, 0] == pytest.approx(np.nanvar(column), rel=0.02)
+
+    @pytest.mark.parametrize("law", CELLWISE)
+    def test_a_column_that_is_seen_in_held_out_rows_alone(self, law):
+        X = suited_rows(law, n=100)
+        for row in range(3):
+            holes = X.copy()
+            holes[np.arange(100) != row, 3] = np.nan
+            vae = VAETransformer(2, likelihood=law, **OBSERVED).fit(holes)
+            assert np.isfinite(vae.transform(holes)).all()
+            assert np.isfinite(vae.score(holes))
+
+    def test_a_column_that_is_not_seen_in_held_out_rows_does_not_stop_training(self):
+        random = np.random.RandomState(0)
+        t = random.uniform(-2, 2, size=500)
+        X = np.column_stack([t, t**2, np.sin(2 * t), np.cos(2 * t), random.normal(size=500)])
+        X[:, :4] += 0.1 * random.normal(size=(500, 4))
+        X[6:, 4] = np.nan
+        vae = VAETransformer(1, missing_values="observed", max_epochs=20, random_state=0).fit(X)
+        assert vae.best_epoch_ > 0
+
+    def test_the_parameter_waits_for_the_next_fit(self):
+        X = linear_rows(100)
+        vae = VAETransformer(2, **SMALL).fit(X).set_params(missing_values="observed")
+        with pytest.raises(ValueError, match="NaN"):
+            vae.transform(with_holes(X))
+
+    def test_bits_per_dimension_of_sparse_rows(self):
+        from scipy import sparse
+
+        X = with_holes(linear_rows(100))
+        vae = VAETransformer(2, **OBSERVED).fit(X)
+        dense, of_sparse = (
+            vae.score_details(rows, n_repeats=2) for rows in (X, sparse.csr_array(X))
+        )
+        np.testing.assert_array_equal(of_sparse.bits_per_dimension, dense.bits_per_dimension)
 
     def test_auto_looks_at_observed_cells(self):
         X = with_holes(suited_rows("bernoulli", n=200), 0.2)
@@ -341,7 +391,8 @@ class TestImputer:
         X = with_holes(linear_rows(100), 0.2)
         X[:, 4] = np.nan
         frame = pd.DataFrame(X, columns=list("abcdef"), index=np.arange(100) + 7)
-        model = imputer(add_indicator=True).fit(frame)
+        with pytest.warns(UserWarning, match=r"1 column\(s\) have no observed value .* \['e'\]"):
+            model = imputer(add_indicator=True).fit(frame)
         filled = model.transform(frame)
         assert isinstance(filled, pd.DataFrame)
         names = list("abcdf") + [f"missingindicator_{c}" for c in "abcdef"]
@@ -351,7 +402,13 @@ class TestImputer:
         kept = imputer(keep_empty_features=True).fit_transform(X)
         assert kept.shape == X.shape
         assert (kept[:, 4] == 0).all()
-        assert imputer().fit_transform(X).shape == (100, 5)
+        # What later rows have there stays.
+        later = linear_rows(100, seed=1)
+        np.testing.assert_array_equal(
+            imputer(keep_empty_features=True).fit(X).transform(later), later
+        )
+        with pytest.warns(UserWarning, match="have no observed value"):
+            assert imputer().fit_transform(X).shape == (100, 5)
 
     def test_polars(self):
         pl = pytest.importorskip("polars")
@@ -370,6 +427,18 @@ class TestImputer:
         commonest = np.array([np.bincount(column.astype(int)).argmax() for column in X.T])
         right = (filled == X)[missing].mean()
         assert right > (np.broadcast_to(commonest, X.shape) == X)[missing].mean() + 0.05
+
+    def test_few_rows_and_few_columns(self):
+        wide = with_holes(linear_rows(10, d=60), 0.2)
+        assert np.isfinite(VAEImputer(random_state=0).fit_transform(wide)).all()
+        random = np.random.RandomState(0)
+        a = random.normal(size=500)
+        X = np.column_stack([a, a + 0.3 * random.normal(size=500)])
+        holes = X.copy()
+        holes[::2, 1] = np.nan
+        filled = VAEImputer(random_state=0).fit_transform(holes)
+        # Regression has .09.
+        assert ((filled - X)[::2, 1] ** 2).mean() < 0.13
 
     def test_errors(self):
         with pytest.raises(TypeError, match="estimator must be a VAETransformer, got PCA"):

@@ -124,18 +124,21 @@ def test_moments_of_weighted_rows():
 
 def test_rows_that_stand_for_weights():
     assert repeated(np.array([2.0, 0.0, 1.0]), 10).tolist() == [0, 0, 2]
-    equal = np.bincount(repeated(np.full(7, 0.3), 1000))
-    assert (equal == equal[0]).all()
+    equal = np.bincount(repeated(np.full(7, 0.3), 1000, least=10))
+    assert (equal == 10).all()
     weight = np.random.RandomState(0).uniform(size=100)
-    times = np.bincount(repeated(weight, 10_000), minlength=100)
+    times = np.bincount(repeated(weight, 10_000, least=10), minlength=100)
     assert np.abs(times - 1000 * weight / weight.sum()).max() <= 1
+    # As many as the weights say, where no more are asked for.
+    assert len(repeated(np.full(100, 0.3), 10_000)) == 30
 
 
 def test_batches_carry_the_weights_of_their_rows():
     X, weight = np.arange(10.0)[:, None], np.arange(10.0) + 1
     rows = Rows(X, weight=weight)
     for batch, _ in Batches(rows, 4, shuffle=True):
-        np.testing.assert_array_equal(batch["weight"], batch["x"][:, 0] + 1)
+        # Relative to their mean.
+        np.testing.assert_allclose(5.5 * batch["weight"], batch["x"][:, 0] + 1, rtol=1e-6)
 
 
 class TestTraining:
@@ -203,6 +206,45 @@ class TestTraining:
             stream.partial_fit(X[part], sample_weight=weight[part])
         assert np.isfinite(stream.score(X, sample_weight=weight))
         assert stream.n_samples_ == (weight > 0).sum()
+
+    def test_light_rows_do_not_outweigh_heavy_ones(self):
+        random = np.random.RandomState(0)
+        t = random.uniform(-2, 2, size=(1000, 1))
+        heavy = np.arange(1000) < 40
+        bend = np.where(heavy[:, None], t**2, -(t**2))
+        X = np.hstack([t, bend]) + 0.1 * random.normal(size=(1000, 2))
+        weight = np.where(heavy, 50.0, 1e-3)
+        parameters = {"early_stopping": False, "max_epochs": 40, "batch_size": 32, **SMALL}
+        start = VAETransformer(1, max_epochs=0).fit(X, sample_weight=weight)
+        vae = VAETransformer(1, **parameters).fit(X, sample_weight=weight)
+        # Normalized batch by batch the light rows, which bend the other way, cost a tenth of a nat.
+        assert vae.score(X, sample_weight=weight) > start.score(X, sample_weight=weight) - 0.03
+
+    @pytest.mark.parametrize(
+        "weight", [np.full(200, 1e40), np.r_[np.full(190, 1e-50), np.ones(10)]]
+    )
+    def test_weights_beyond_single_precision(self, weight):
+        X = suited_rows("gaussian", n=200)
+        vae = VAETransformer(2, max_epochs=3, batch_size=16, early_stopping=False, **SMALL)
+        assert np.isfinite(vae.fit(X, sample_weight=weight).score(X))
+
+    def test_minkas_choice_knows_the_number_of_rows(self):
+        X = np.random.RandomState(0).normal(size=(40, 10))
+        X[:, :2] *= 5
+        plain = VAETransformer("mle", max_epochs=0).fit(X)
+        ones = VAETransformer("mle", max_epochs=0).fit(X, sample_weight=np.ones(40))
+        assert ones.n_components_ == plain.n_components_ < 5
+
+    def test_a_stream_of_fractional_weights_is_measured_by_their_sums(self):
+        random = np.random.RandomState(0)
+        chunks = random.normal(size=(2, 400, 3)) * np.array([[[5, 1, 1]], [[1, 5, 1]]])
+        found = []
+        for second in (1.0, 1.001):
+            stream = VAETransformer(2, **SMALL)
+            stream.partial_fit(chunks[0], sample_weight=np.ones(400))
+            stream.partial_fit(chunks[1], sample_weight=np.full(400, second))
+            found.append(stream.explained_variance_)
+        np.testing.assert_allclose(found[0], found[1], rtol=0.1)
 
 
 def test_score_is_the_weighted_mean():
