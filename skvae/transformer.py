@@ -889,7 +889,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         log_prob, size = self._importance_scores(X, self._seed)
         seeds = np.random.SeedSequence(self._seed).generate_state(n_repeats)
         repeats = [self._importance_scores(X, int(seed))[0] for seed in seeds]
-        elbo = self.elbo(X).elbo
+        elbo = self._elbo(X).elbo
         return Bunch(
             log_prob=log_prob,
             standard_error=np.std(repeats, axis=0, ddof=1),
@@ -920,7 +920,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ----------
         D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, equation 3.
         """
-        X = self._scorable(X)
+        return self._elbo(self._scorable(X))
+
+    def _elbo(self, X):
         elbo, kl = elbo_terms(self.net_, X, self._seed, self.n_importance_samples, _torch_dtype(X))
         if kl.shape[1] == self.n_components_:
             kl = kl[:, self.coordinates_.order]

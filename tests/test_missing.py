@@ -321,7 +321,7 @@ def imputer(**parameters):
     return VAEImputer(VAETransformer(1, **SMALL), n_draws=20, random_state=0, **parameters)
 
 
-@parametrize_with_checks(
+CHECKS = parametrize_with_checks(
     [imputer(), VAETransformer(1, **OBSERVED)],
     # See test_sklearn.py.
     expected_failed_checks=lambda _: {
@@ -329,6 +329,9 @@ def imputer(**parameters):
         for kind in ("dense", "sparse")
     },
 )
+
+
+@pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), **CHECKS.kwargs)
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 

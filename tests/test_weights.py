@@ -275,7 +275,7 @@ def test_metadata_is_routed():
     [
         (np.full(100, 0.01), "sums to 1: at least two rows are needed"),
         (np.eye(100)[0], "1 entries above zero"),
-        (np.zeros(100), "at least one non-zero"),
+        (np.zeros(100), "at least one non-zero|0 entries above zero"),
         (-np.ones(100), "Negative values"),
         (np.ones(99), "sample_weight.shape"),
         (np.full(100, np.nan), "NaN"),
