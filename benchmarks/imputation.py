@@ -13,9 +13,9 @@ publishes .2867 there.
 components with the least error on two masks of other seeds (100 and 101). "pPCA" is VAEImputer of a
 VAETransformer of "gaussian" that is not trained: the conditional means under pPCA, by EM; its
 number of components is chosen in the same way. kNN and the IterativeImputers have default settings
-but for `max_iter=20`, which they need to come to an end; ExtraTrees are ten trees, as in
-scikit-learn's own example. Seconds are of one fit and its filling, one after the other on a machine
-that does other things too.
+but for `max_iter=20`, which does not always bring them to an end; ExtraTrees are ten trees, as in
+scikit-learn's own example. Seconds are of one fit and its filling, the median over the masks, one
+after the other and not interleaved.
 
 Quick mode: one set, two masks, fewer candidates.
 """

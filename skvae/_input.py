@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 from sklearn.utils.validation import check_array, validate_data
 
 FLOATS = [np.float64, np.float32]
@@ -57,6 +58,8 @@ def checked_rows(estimator, X, *, reset, allow_missing=False, accept_sparse="csr
         place = _first_problem(X, allow_missing)
         if place is None:
             raise
+        if not allow_missing and "NaN" in str(error):
+            place += " missing_values='observed' takes such cells as not seen."
         raise type(error)(f"{error}\n{place}") from error
 
 
@@ -151,11 +154,7 @@ def _located(value, row, columns, column, names):
 
 def _is_missing(value):
     """Whether a cell is None, NaN or `pandas.NA`."""
-    return value is None or type(value).__name__ == "NAType" or _is_nan(value)
-
-
-def _is_nan(value):
-    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+    return value is None or is_pandas_na(value) or is_scalar_nan(value)
 
 
 def _with_nan(X):

@@ -14,14 +14,13 @@ from skorch.helper import predefined_split
 from torch.utils.data import Subset
 
 from ._random import scoped_seed
-from .batches import Rows
 from .callbacks import BestEpoch, KLWarmup, WarmupStableDecay
 from .devices import chosen_device
-from .likelihoods import suited_likelihood
 from .net import VAENet
-from .parts import build, continued, made_likelihood, parts_of
+from .parts import build, continued, parts_of
 from .splits import selects, split_rows
 from .start import gain_of_more_rows, load_start, n_components_of, some_posterior
+from .support import check_support, fresh_likelihood, rows_of
 
 # Defaults of training; docs/defaults.md has the measurements behind them.
 _STEPS = 4000  # that "auto" epochs aim at,
@@ -71,7 +70,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None, weight=None):
     """
     rows = rows_of(params, X, chosen_device(params.device), weight)
     if earlier is None:
-        law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
+        law, likelihood = fresh_likelihood(params, rows, name_column, seed)
         k = n_components_of(params, likelihood, rows, seed)
         vae = build(params, likelihood, k, X.shape)
     else:
@@ -151,7 +150,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0, wei
     rows = rows_of(params, X, chosen_device(params.device), weight)
     part = Subset(rows, np.arange(len(rows)))
     if earlier is None:
-        law, likelihood = _fresh_likelihood(params, rows, name_column, seed)
+        law, likelihood = fresh_likelihood(params, rows, name_column, seed)
         k = n_components_of(params, likelihood, rows, seed)
         vae = build(params, likelihood, k, X.shape)
     else:
@@ -187,13 +186,6 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0, wei
     rows.release()
     _to_double(net)
     return net
-
-
-def rows_of(params, X, device="cpu", weight=None):
-    """The rows of X as a `Rows`, which knows whether cells are missing."""
-    rows = Rows(X, transform=params.batch_transform, device=device, weight=weight)
-    rows.incomplete = params.missing_values == "observed" and rows.any_missing()
-    return rows
 
 
 def finish(net, rows, seed):
@@ -235,58 +227,6 @@ def _recall(optimizer, earlier):
     # Copied: the earlier one is left as it is, should this call fail.
     state = deepcopy(earlier.state_dict()["state"])
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
-
-
-def _fresh_likelihood(params, rows, name_column, seed):
-    """The name or factory of the law, "auto" resolved, and what it makes, which has looked at all
-    rows of a `Rows`."""
-    law = params.likelihood
-    with scoped_seed(seed):
-        if law == "auto":
-            law = suited_likelihood(rows.chunks())
-            if params.verbose:
-                print(f"likelihood='auto' is {law!r} on these rows.")
-        names = getattr(params, "feature_names_in_", None)
-        likelihood = made_likelihood(law, rows.X.shape[1], names)
-    if params.missing_values == "observed" and likelihood.needs_whole_rows:
-        raise ValueError(
-            f"missing_values='observed' does not go with likelihood={law!r}: it is given the "
-            "total of each row, which is unknown where cells are missing. Take 'poisson' or "
-            "'negative_binomial', or missing_values='error'."
-        )
-    if rows.incomplete:
-        rows.first_observed = _first_observed(rows, name_column, seed)
-    with scoped_seed(seed):
-        check_support(likelihood, rows, name_column, learn=True)
-    return law, likelihood
-
-
-def _first_observed(rows, name_column, seed):
-    """An observed value of each column; a column without any is refused."""
-    first = np.full(rows.X.shape[1], np.nan)
-    with scoped_seed(seed):
-        for chunk in rows.chunks():
-            row = (~np.isnan(chunk)).argmax(axis=0)
-            first = np.where(np.isnan(first), chunk[row, np.arange(len(row))], first)
-    if np.isnan(first).any():
-        empty = np.flatnonzero(np.isnan(first))
-        raise ValueError(
-            f"{len(empty)} column(s) have no observed value: "
-            f"{', '.join(map(name_column, empty[:5]))}{', ...' if len(empty) > 5 else ''}. Drop "
-            "them: nothing can be learnt of them."
-        )
-    return first
-
-
-def check_support(likelihood, rows, name_column, *, learn=False):
-    """Have the likelihood look at all rows of a `Rows`, a chunk at a time; in a first fit it
-    learns its support from them."""
-    first = 0
-    for chunk in rows.chunks():
-        likelihood.check_support(chunk, name_column, first)
-        if learn:
-            likelihood.learn_support(chunk)
-        first += len(chunk)
 
 
 def _given_callbacks(params):

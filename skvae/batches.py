@@ -65,13 +65,14 @@ class Rows(Dataset):
 
     def __init__(self, X, transform=None, device="cpu", incomplete=False, weight=None):
         self.X = X
+        self.transform = transform
+        self.device = torch.device(device)
         self.incomplete = incomplete
         self.first_observed = None
         self.weight = weight
         # In single precision only their proportions are safe.
-        self._relative_weight = None if weight is None else weight / weight.mean()
-        self.transform = transform
-        self.device = torch.device(device)
+        relative = None if weight is None else torch.as_tensor(weight / weight.mean())
+        self._relative_weight = relative if relative is None else relative.float().to(self.device)
         self.centre = self.scale = self.resident = None
 
     def set_units(self, centre, scale, placeholder=None):
@@ -88,13 +89,21 @@ class Rows(Dataset):
 
     def mean_weight(self, indices):
         """The mean of the weights in batches of the rows at `indices`; None without weights."""
-        relative = self._relative_weight
-        return None if relative is None else float(relative[np.asarray(indices)].mean())
+        if self.weight is None:
+            return None
+        return float(self.weight[np.asarray(indices)].mean() / self.weight.mean())
+
+    @property
+    def plain(self):
+        """Whether each row counts once and has all of its cells."""
+        return self.weight is None and not self.incomplete
 
     def any_missing(self):
         """Whether X has cells that are NaN."""
         if self.X.dtype.kind != "f":
             return False
+        if not isinstance(self.X, np.ndarray):
+            return bool(self.X.n_missing().any())
         parts = row_slices(len(self.X), self.X.shape[1])
         return any(bool(np.isnan(self.X[part]).any()) for part in parts)
 
@@ -187,8 +196,7 @@ class Rows(Dataset):
             mask = ~torch.isnan(x)
             batch = {"x": torch.where(mask, x, self._placeholder.to(x)), "mask": mask}
         if self.weight is not None:
-            weight = self._relative_weight[indices.cpu().numpy()]
-            batch["weight"] = torch.as_tensor(weight).to(x)
+            batch["weight"] = self._relative_weight[indices.to(self.device).long()]
         return batch
 
     def __getitem__(self, index):

@@ -178,8 +178,8 @@ class BestEpoch(Callback):
 
     def on_epoch_begin(self, net, dataset_valid=None, **_):
         if self.start_rows_ is None and dataset_valid is not None and len(dataset_valid):
-            self.start_rows_ = self.best_rows_ = net.validate(dataset_valid)
-            self.weight_ = net.weight_of(dataset_valid)
+            self.start_rows_, self.weight_ = net.validate_weighted(dataset_valid)
+            self.best_rows_ = self.start_rows_
             if self.reconstruct:
                 self.start_error_ = net.reconstruction_error(dataset_valid)
 
@@ -211,11 +211,10 @@ class BestEpoch(Callback):
         mean, n_rows = self._mean(gain), len(gain)
         if n_rows < 2:
             return mean, math.inf
-        if self.weight_ is None:
-            return mean, gain.std(ddof=1) / math.sqrt(n_rows)
-        # Of a weighted mean, however the weights are scaled; equal ones give the same.
-        deviations = self.weight_ / self.weight_.mean() * (gain - mean)
-        return mean, math.sqrt((deviations**2).sum() / (n_rows - 1) / n_rows)
+        # However the weights are scaled.
+        relative = 1.0 if self.weight_ is None else self.weight_ / self.weight_.mean()
+        squares = ((relative * (gain - mean)) ** 2).sum()
+        return mean, math.sqrt(squares / (n_rows - 1) / n_rows)
 
     def _mean(self, rows):
         return np.average(rows, weights=self.weight_)

@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.impute import MissingIndicator
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils._param_validation import Interval
+from sklearn.utils._set_output import ADAPTERS_MANAGER
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from ._input import checked_rows, float_dtype
@@ -73,7 +74,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar = {
-        "estimator": [HasMethods(["fit", "score_samples"]), None],
+        "estimator": [VAETransformer, None],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
@@ -115,16 +116,17 @@ class VAEImputer(TransformerMixin, BaseEstimator):
 
         Raises
         ------
-        TypeError
-            If `estimator` is no VAETransformer.
         ValueError
-            If no column has an observed cell, or as `VAETransformer.fit` raises it.
+            If `estimator` is no VAETransformer, if no column has an observed cell, or as
+            `VAETransformer.fit` raises it.
         """
         rows = checked_rows(self, X, reset=True, allow_missing=True, accept_sparse=False)
-        missing = _missing(rows)
-        kept = ~missing.all(axis=0)
+        kept = ~np.isnan(rows).all(axis=0)
         if not kept.any():
-            raise ValueError("X has no observed cell.")
+            raise ValueError(
+                f"X has no observed cell: all of its {rows.size} are missing. VAEImputer needs one "
+                "at least to learn from."
+            )
         if not (kept.all() or self.keep_empty_features):
             names = getattr(self, "feature_names_in_", np.arange(len(kept)))[~kept]
             warnings.warn(
@@ -148,10 +150,6 @@ class VAEImputer(TransformerMixin, BaseEstimator):
                 likelihood="diagonal_gaussian",
                 missing_values="observed",
                 random_state=draw_seed(self.random_state),
-            )
-        if not isinstance(self.estimator, VAETransformer):
-            raise TypeError(
-                f"estimator must be a VAETransformer, got {type(self.estimator).__name__}."
             )
         return clone(self.estimator).set_params(missing_values="observed")
 
@@ -180,7 +178,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         )
         if self.keep_empty_features:
             empty = rows[:, ~self._kept]
-            filled[:, ~self._kept] = np.where(_missing(empty), 0.0, empty)
+            filled[:, ~self._kept] = np.where(np.isnan(empty), 0.0, empty)
         else:
             filled = filled[:, self._kept]
         if self.indicator_ is not None:
@@ -212,10 +210,6 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _missing(X):
-    return np.isnan(X) if X.dtype.kind == "f" else np.zeros(X.shape, dtype=bool)
-
-
 def _columns(X, rows, kept):
     """The columns to keep, of X itself where it is a DataFrame: they have names."""
     if hasattr(X, "columns"):
@@ -224,10 +218,8 @@ def _columns(X, rows, kept):
 
 
 def _like(X, filled, names):
-    """An array as a DataFrame of the kind of X, where X is one."""
-    if not hasattr(X, "columns"):
-        return filled
-    columns = names()
-    if hasattr(X, "index"):
-        return type(X)(filled, index=X.index, columns=columns)
-    return type(X)({name: filled[:, j] for j, name in enumerate(columns)})
+    """An array as a DataFrame of the kind of X, where X is one that scikit-learn makes too."""
+    for adapter in ADAPTERS_MANAGER.adapters.values():
+        if hasattr(X, "columns") and adapter.is_supported_container(X):
+            return adapter.create_container(filled, X, columns=names)
+    return filled

@@ -70,10 +70,7 @@ class Moments:
         mean = rows.mean(axis=0) if weight is None else np.average(rows, axis=0, weights=weight)
         centred = rows - mean
         times = centred if weight is None else centred * weight[:, None]
-        if self.full:
-            products = times.T @ centred
-        else:
-            products = (centred**2 if weight is None else times * centred).sum(axis=0)
+        products = times.T @ centred if self.full else (times * centred).sum(axis=0)
         if self.count:
             total = self.count + count
             shift = mean - self.mean

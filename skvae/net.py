@@ -201,25 +201,19 @@ class VAENet(NeuralNet):
 
     def validate(self, dataset):
         """The loss of each row of a validation dataset, shape (n,), under the fixed noise."""
-        return self._bounds(self.get_iterator(dataset, training=False))[0]
+        return self.validate_weighted(dataset)[0]
 
-    @staticmethod
-    def weight_of(dataset):
-        """The weights of the rows of a part of a `Rows`, float64; None where they have none."""
-        indices = None
-        while isinstance(dataset, Subset):
-            own = np.asarray(dataset.indices)
-            indices = own if indices is None else own[indices]
-            dataset = dataset.dataset
-        weight = getattr(dataset, "weight", None)
-        return weight if weight is None or indices is None else weight[indices]
+    def validate_weighted(self, dataset):
+        """What `validate` gives, and the weight of each row, or None where all count once."""
+        return self._bounds(self.get_iterator(dataset, training=False))
 
     def validation_loss(self, dataset):
         """The mean of `validate`, by the weights that the rows may have."""
-        rows, weight = self._bounds(self.get_iterator(dataset, training=False))
+        rows, weight = self.validate_weighted(dataset)
         return np.average(rows, weights=weight)
 
     def _bounds(self, iterator):
+        """The loss and the weight of each row of the batches."""
         self._set_training(False)
         # A compiled pass cannot be traced in inference mode.
         without_gradients = torch.no_grad if self.compile else torch.inference_mode
@@ -227,11 +221,13 @@ class VAENet(NeuralNet):
             bounds, weights = [], []
             for batch, _ in iterator:
                 bounds.append(self.criterion_.bound(self.infer(batch), batch))
-                weights.extend(batch["weight"].cpu().double() if "weight" in batch else ())
-            weight = torch.stack(weights).numpy() if weights else None
-            if weight is not None and not weight.any():
-                weight = None
-            return -torch.cat(bounds).cpu().double().numpy(), weight
+                weights.append(batch.get("weight"))
+        rows = -torch.cat(bounds).cpu().double().numpy()
+        if weights[0] is None:
+            return rows, None
+        weight = torch.cat(weights).cpu().double().numpy()
+        # All beyond the reach of single precision, beside much heavier rows.
+        return rows, weight if weight.any() else None
 
     def reconstruction_error(self, dataset):
         """Mean squared error of reconstructed rows of a validation dataset, in squared units of X.

@@ -7,6 +7,7 @@ from numbers import Integral
 
 import numpy as np
 import torch
+from sklearn.utils._indexing import _get_column_indices
 
 from .incomplete import LinearFill
 from .likelihoods import LIKELIHOODS, Likelihood, Mixed
@@ -24,7 +25,7 @@ def made_likelihood(law, n_features, names=None):
     """The likelihood that a name, a factory or pairs (name or factory, columns) stand for, before
     it has seen rows. `names` are those of the columns, where they have names."""
     if isinstance(law, dict | list | tuple):
-        return Mixed(n_features, _blocks(law, n_features, names))
+        return Mixed(n_features, _blocks(law, n_features, names), names)
     if isinstance(law, Likelihood):
         raise ValueError(
             f"likelihood is a {type(law).__name__} itself; pass its class, or another factory "
@@ -50,43 +51,28 @@ def _blocks(pairs, n_features, names):
                 f"{', '.join(LIKELIHOODS)}."
             )
         blocks.append((LIKELIHOODS.get(law, law), _positions(columns, n_features, names)))
-    taken = [column for _, columns in blocks for column in columns]
-    times = np.bincount(taken, minlength=n_features) if taken else np.zeros(n_features, int)
-    for wrong, trouble in ((times == 0, "no law"), (times > 1, "more than one law")):
-        if wrong.any():
-            called = [repr(j) if names is None else repr(names[j]) for j in np.flatnonzero(wrong)]
-            more = ", ..." if len(called) > 5 else ""
-            raise ValueError(
-                f"likelihood gives {len(called)} column(s) {trouble}: {', '.join(called[:5])}"
-                f"{more}. Each needs exactly one."
-            )
-    return [(law, columns) for law, columns in blocks if len(columns)]
+    return blocks
 
 
 def _positions(columns, n_features, names):
     """Positions of columns given by name or number, one or several, by a slice or a mask."""
-    if isinstance(columns, slice):
-        return np.arange(n_features)[columns]
-    columns = [columns] if isinstance(columns, str | Integral) else list(columns)
-    if columns and all(isinstance(column, bool | np.bool_) for column in columns):
-        if len(columns) != n_features:
-            raise ValueError(f"a mask of columns has {len(columns)} entries for {n_features}.")
-        return np.flatnonzero(columns)
-    positions = []
-    for column in columns:
-        if isinstance(column, str):
-            if names is None or column not in names:
-                having = "X has no column names" if names is None else f"X has {list(names)}"
-                raise ValueError(f"likelihood names column {column!r}; {having}.")
-            positions.append(list(names).index(column))
-        elif isinstance(column, Integral) and -n_features <= column < n_features:
-            positions.append(column % n_features)
-        else:
-            raise ValueError(
-                f"likelihood has {column!r} for a column; it must be a name or a number below "
-                f"{n_features}."
-            )
-    return np.array(positions, dtype=int)
+    if isinstance(columns, slice) and columns == slice(None):
+        # For scikit-learn a slice of names.
+        return np.arange(n_features)
+    if isinstance(columns, list | tuple | np.ndarray) and len(columns) == 0:
+        return []
+    several = columns if isinstance(columns, list | tuple | np.ndarray) else [columns]
+    if all(isinstance(column, str) for column in several):
+        if unknown := [column for column in several if names is None or column not in names]:
+            having = "X has no column names" if names is None else f"X has {list(names)}"
+            raise ValueError(f"likelihood names column {unknown[0]!r}; {having}.")
+        return [list(names).index(column) for column in several]
+    try:
+        return _get_column_indices(np.empty((0, n_features)), columns)
+    except (ValueError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"likelihood has {columns!r} for columns, of which X has {n_features}: {error}"
+        ) from error
 
 
 def build(params, likelihood, k, shape):

@@ -65,8 +65,7 @@ def load_start(params, net, part, seed):
     weights."""
     vae = net.module_
     # Other features than the columns need the units before them.
-    plain = part.dataset.weight is None and not part.dataset.incomplete
-    needs_units = not (vae.likelihood.features_are_columns and plain)
+    needs_units = not (vae.likelihood.features_are_columns and part.dataset.plain)
     if needs_units:
         vae.likelihood.set_units(_units_rows(part, seed))
     X = _start_rows(vae.likelihood, part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
@@ -93,8 +92,7 @@ def _searched(start, net, part, seed):
     vae = net.module_
     n_few = max(1, min(_GAIN_ROWS, _GAIN_VALUES // vae.likelihood.n_inputs))
     few = Subset(part.dataset, np.asarray(part.indices)[:n_few])
-    plain = part.dataset.weight is None and not part.dataset.incomplete
-    columns = vae.likelihood.features_are_columns and plain
+    columns = vae.likelihood.features_are_columns and part.dataset.plain
     X = _start_rows(vae.likelihood, few, seed) if columns else _some_rows(few, seed)
     few = Rows(X, device=net.device, incomplete=part.dataset.incomplete)
     few.set_units(vae.likelihood.centre, vae.likelihood.scale, vae.likelihood.placeholder)
@@ -119,8 +117,7 @@ def some_posterior(net, part, seed):
     like = next(vae.parameters())
     x = working_units(X, vae.likelihood.centre, vae.likelihood.scale).to(like)
     with torch.no_grad():
-        x, mask = vae.eval().observed(x)
-        return vae.filled_features(x, mask), vae.posterior(x, mask)
+        return vae.eval().features_and_posterior(*vae.observed(x))
 
 
 def gain_of_more_rows(net, train, valid, start, seed):

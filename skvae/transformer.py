@@ -27,14 +27,7 @@ from sklearn.utils.validation import _check_sample_weight, check_array, check_is
 
 from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, scoped_seed
-from .assembly import (
-    SKORCH_PREFIXES,
-    check_support,
-    finish,
-    rows_of,
-    streamed_net,
-    trained_net,
-)
+from .assembly import SKORCH_PREFIXES, finish, streamed_net, trained_net
 from .batches import Rows, working_units
 from .coordinates import (
     JACOBIAN_ROWS,
@@ -48,6 +41,7 @@ from .moments import Moments, RowSample, repeated, some_rows
 from .networks import ACTIVATIONS, NETWORKS
 from .priors import PRIORS
 from .scores import elbo_terms, importance_scores, imputed
+from .support import check_support, rows_of
 
 _COVARIANCE_DRAWS = 4096
 # Rows whose reconstructions are looked at, and over which the noise variance is averaged;
@@ -203,8 +197,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Jacobian of `inverse_transform`, scaled to unit rows. By decreasing explained variance.
         These, the variances and `mean_` are those of the features that PCA starts from: the columns
         of X, but log x for "lognormal", log(1 + x) for counts (of a row brought to the median
-        total where the law is given the total), and for "categorical" one-hot columns, one for
-        each code of each column.
+        total where the law is given the total), columns less their medians in units of their
+        quantiles, bent beyond three of these, for "student_t" and "laplace", and for "categorical"
+        one-hot columns, one for each code of each column. With laws for each column these are the
+        features of the laws, one law's behind the other's, standardized.
     explained_variance_, explained_variance_ratio_, singular_values_ : ndarray of shape \
             (n_components,)
         Variance of the data that each component explains: PCA's where the model is linear, and
@@ -605,9 +601,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _encodable(self, X):
         """X checked, against the support of the likelihood too; where a `batch_transform` leads
         there, rows need not be in it themselves to have latents."""
-        X = self._checked(X)
-        if self.batch_transform is None:
-            check_support(self.net_.module_.likelihood, Rows(X), column_namer(self))
+        X, likelihood = self._checked(X), self.net_.module_.likelihood
+        if self.batch_transform is None and not likelihood.any_number:
+            check_support(likelihood, Rows(X), column_namer(self))
         return X
 
     def transform(self, X):
@@ -1056,11 +1052,9 @@ def _weighted(X, sample_weight):
             f"zero and sums to {weight.sum():g}: at least two rows are needed. Weights that sum "
             "to one are to be multiplied by the number of rows."
         )
-    return (
-        (X, weight)
-        if kept.all()
-        else (X[kept] if isinstance(X, np.ndarray) else X.kept(kept), weight[kept])
-    )
+    if kept.all():
+        return X, weight
+    return (X[kept] if isinstance(X, np.ndarray) else X.kept(kept)), weight[kept]
 
 
 def _check_count(name, count):

@@ -176,22 +176,19 @@ class VAE(nn.Module):
         """q(z|x) for working-unit rows x (n, n_features), or for their observed cells alone, where
         a `mask` of these is given: a Normal of batch shape (n, k), or of such cells, without which
         the latents are correlated, a MultivariateNormal."""
+        return self.features_and_posterior(x, mask)[1]
+
+    def features_and_posterior(self, x, mask=None):
+        """The features of rows as the encoder sees them, missing ones filled, and q(z|x)."""
         features = self.likelihood.features(x)
         if mask is None:
-            return self.posterior_of(features)
+            return features, self.posterior_of(features)
         features, share, root = self.fill(features, self.likelihood.feature_mask(mask))
         posterior = self.posterior_of(features, share, mask.any(1, keepdim=True))
-        if root is None:
-            return posterior
-        root = posterior.scale.unsqueeze(2) * root
-        return MultivariateNormal(posterior.loc, scale_tril=root, validate_args=False)
-
-    def filled_features(self, x, mask=None):
-        """The features of rows as the encoder sees them, missing ones filled."""
-        features = self.likelihood.features(x)
-        if mask is None:
-            return features
-        return self.fill(features, self.likelihood.feature_mask(mask))[0]
+        if root is not None:
+            root = posterior.scale.unsqueeze(2) * root
+            posterior = MultivariateNormal(posterior.loc, scale_tril=root, validate_args=False)
+        return features, posterior
 
     def posterior_of(self, features, share=None, seen=None):
         """q(z|x) for the features (n, n_inputs) of rows.
@@ -253,15 +250,15 @@ class VAE(nn.Module):
             z.register_hook(lambda gradient: shares.unsqueeze(2) * gradient)
         return (*terms, self.prior.kl(posterior)) if self.prior.closed_form else terms
 
-    def _terms(self, x, posterior, z):
-        log_px = self.likelihood.log_prob(self.outputs(z), x[:, None])
+    def _terms(self, x, posterior, z, outputs=None):
+        outputs = self.outputs(z) if outputs is None else outputs
+        log_px = self.likelihood.log_prob(outputs, x[:, None])
         return log_px, self.prior_law().log_prob(z), _log_q(posterior, z)
 
     def observed(self, x):
         """Rows x in which missing cells are NaN as rows without any, and the mask of the observed
         ones; None where all are."""
-        missing = torch.isnan(x)
-        if self.fill is None or not missing.any():
+        if self.fill is None or not (missing := torch.isnan(x)).any():
             return x, None
         return torch.where(missing, self.likelihood.placeholder.to(x), x), ~missing
 
@@ -294,11 +291,13 @@ class VAE(nn.Module):
         reliability = 1 - variance.mean(0) / total
         reliability = torch.where(reliability > LEAST_RELIABILITY, reliability, 1.0)
         undone = ((mean - centre) / reliability**exponent for exponent in SHRINKAGE_EXPONENTS)
-        errors = torch.stack([(self.decode(centre + z) - x).square() for z in undone])
-        if weight is None:
-            return errors.nanmean(1) if torch.isnan(x).any() else errors.mean(1)
-        weights = weight[:, None] * ~torch.isnan(x)
-        return (errors.nan_to_num(0.0) * weights).sum(1) / weights.sum(0)
+        squares = ((self.decode(centre + z) - x).square() for z in undone)
+        observed = ~torch.isnan(x)
+        if weight is None and observed.all():
+            return torch.stack([square.mean(0) for square in squares])
+        weights = observed if weight is None else weight[:, None] * observed
+        sums = [(square.nan_to_num(0.0) * weights).sum(0) for square in squares]
+        return torch.stack(sums) / weights.sum(0)
 
     def terms(self, x, noise):
         """What `forward` gives, for standard normal noise (n, S, k); missing cells of x are NaN,
@@ -332,13 +331,13 @@ class VAE(nn.Module):
             return x
         posterior = self.posterior(rows, mask)
         z = _at(posterior, noise)
-        log_px, log_pz, log_qz = self._terms(rows, posterior, z)
-        log_w = log_weights(log_px, log_pz, log_qz, mask=mask)
+        outputs = self.outputs(z)
+        log_w = log_weights(*self._terms(rows, posterior, z, outputs), mask=mask)
         if gumbel is None:
-            filled = self.likelihood.expected(self.outputs(z), log_w.softmax(1))
+            filled = self.likelihood.expected(outputs, log_w.softmax(1))
         else:
-            chosen = (log_w + gumbel).argmax(1)[:, None, None].expand(-1, 1, z.shape[2])
-            filled = self.likelihood.sample(self.outputs(z.gather(1, chosen).squeeze(1)))
+            chosen = (log_w + gumbel).argmax(1)
+            filled = self.likelihood.sample(outputs[torch.arange(len(x)), chosen])
         return torch.where(mask, x, filled)
 
     def sample(self, n_samples, noise=True):

@@ -109,10 +109,12 @@ class TestLaw:
         assert mixed()[0].measure == "mixed"
 
     def test_columns_without_a_law(self):
-        with pytest.raises(ValueError, match=r"columns \[1\] have \[0\]"):
+        with pytest.raises(ValueError, match=r"gives 1 column\(s\) no law: 1\. Each of the 3"):
             Mixed(3, [(Gaussian, [0, 2])])
-        with pytest.raises(ValueError, match=r"columns \[0\] have \[2\]"):
+        with pytest.raises(ValueError, match=r"gives 1 column\(s\) more than one law: 0\."):
             Mixed(2, [(Gaussian, [0, 1]), (Bernoulli, [0])])
+        with pytest.raises(ValueError, match="has columns 0 to 5, of which X has 2"):
+            Mixed(2, [(Gaussian, [0, 5])])
 
 
 class TestFit:
@@ -205,8 +207,10 @@ class TestFit:
             ([*PAIRS, ("gaussian", [0])], r"gives 1 column\(s\) more than one law: 'height'"),
             ([("gauss", slice(None))], "likelihood has 'gauss' for columns .* the names are"),
             ([("gaussian", ["size"])], "likelihood names column 'size'; X has"),
-            ([("gaussian", [9])], "likelihood has 9 for a column"),
-            ([("gaussian", [True])], "a mask of columns has 1 entries for 6"),
+            ([("gaussian", [9])], r"likelihood has \[9\] for columns, of which X has 6: "),
+            ([("gaussian", [True])], r"likelihood has \[True\] for columns, of which X has 6"),
+            ([("gaussian", [1.5])], r"likelihood has \[1\.5\] for columns, of which X has 6"),
+            ([("gaussian", [])], r"gives 6 column\(s\) no law: 'height', .*, \.\.\.\. Each"),
             (["gaussian"], "one entry is 'gaussian'"),
             ([("multinomial", slice(None))], "Multinomial is given the row's total"),
         ],

@@ -87,8 +87,9 @@ class TestCategories:
         assert np.isfinite(scores).all()
         assert scores[self.X[:, 0] == 5].mean() < scores[self.X[:, 0] != 5].mean() - 2
 
-    def test_numbers_of_codes_have_to_fit(self):
-        law = partial(Categorical, n_codes=[6, 2])
+    @pytest.mark.parametrize("n_codes", [[6, 2], [6, 2, -1], 2.5, [6, 2, 20_000]])
+    def test_numbers_of_codes_have_to_fit(self, n_codes):
+        law = partial(Categorical, n_codes=n_codes)
         with pytest.raises(ValueError, match="n_codes must be an int, or one for each of the 3"):
             VAETransformer(2, likelihood=law, **SMALL).fit(self.X)
 

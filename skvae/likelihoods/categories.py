@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.distributions import Categorical as CategoricalLaw
 
 from .likelihood import LAW_NOISE_FLOOR, Likelihood, fill, refuse
@@ -49,9 +50,10 @@ class Categorical(Likelihood):
         super().__init__(n_features)
         self._frequency = None
         n_codes = np.zeros(1, int) if n_codes is None else np.asarray(n_codes)
-        if n_codes.shape not in ((), (1,), (n_features,)) or n_codes.max() > MOST_CODES:
+        numbers = n_codes.dtype.kind in "iu" and n_codes.shape in ((), (1,), (n_features,))
+        if not numbers or n_codes.min() < 0 or n_codes.max() > MOST_CODES:
             raise ValueError(
-                f"n_codes must be an int, or one for each of the {n_features} columns, at most "
+                f"n_codes must be an int, or one for each of the {n_features} columns, from 0 to "
                 f"{MOST_CODES}; got {n_codes.tolist()}."
             )
         n_codes = np.broadcast_to(n_codes, n_features)
@@ -172,8 +174,13 @@ class Categorical(Likelihood):
 
     def law(self, outputs):
         """The distribution of the rank of each column's code."""
-        places = self.places.clamp(max=self.n_inputs - 1)
-        logits = outputs[..., places].masked_fill(self.absent, -torch.inf)
+        width = self.places.shape[1] - 1
+        if self.n_inputs == self.n_features * width:
+            # As many codes in each column: nothing to look up.
+            logits = F.pad(outputs.unflatten(-1, (-1, width)), (0, 1), value=-torch.inf)
+        else:
+            places = self.places.clamp(max=self.n_inputs - 1)
+            logits = outputs[..., places].masked_fill(self.absent, -torch.inf)
         return CategoricalLaw(logits=logits, validate_args=False)
 
     def log_prob(self, outputs, x):

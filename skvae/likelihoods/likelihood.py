@@ -50,6 +50,8 @@ class Likelihood(nn.Module):
         Whether the features are the columns of X themselves, up to centre and scale.
     has_moments : bool
         Whether the columns are numbers, of which a mean and a variance say something.
+    any_number : bool
+        Whether every number is in the support, so that rows have latents whatever they are.
     needs_whole_rows : bool
         Whether cells of a row play a part in the law of others, so that none may be missing.
     outputs_per_feature : int
@@ -71,6 +73,7 @@ class Likelihood(nn.Module):
     shared_noise = False
     features_are_columns = True
     has_moments = True
+    any_number = False
     needs_whole_rows = False
     outputs_per_feature = 1
     # Arrays that `get_extra_state` carries.

@@ -28,6 +28,8 @@ class Mixed(Likelihood):
     blocks : sequence of pairs (factory, columns)
         Of a factory `n_columns -> Likelihood` and the positions of its columns; each column in
         exactly one. Not of laws that are given the row's total.
+    names : sequence of str, optional
+        What messages call the columns.
 
     Raises
     ------
@@ -44,17 +46,29 @@ class Mixed(Likelihood):
     searched_noise = True
     features_are_columns = False
 
-    def __init__(self, n_features, blocks):
+    def __init__(self, n_features, blocks, names=None):
         super().__init__(n_features)
+        blocks = [(factory, columns) for factory, columns in blocks if len(columns)]
         self.columns = [np.asarray(columns, dtype=int) for _, columns in blocks]
-        taken = np.concatenate(self.columns)
-        times = np.bincount(taken, minlength=n_features)
-        if len(times) > n_features or (times != 1).any():
-            wrong = np.flatnonzero(times != 1)
+        taken = np.concatenate([np.empty(0, int), *self.columns])
+        if len(taken) and not 0 <= taken.min() <= taken.max() < n_features:
             raise ValueError(
-                f"each of the {n_features} columns needs one law; columns {wrong[:5].tolist()} "
-                f"have {times[wrong[:5]].tolist()} of them."
+                f"likelihood has columns {taken.min()} to {taken.max()}, of which X has "
+                f"{n_features}."
             )
+        times = np.bincount(taken, minlength=n_features)
+        names = range(n_features) if names is None else names
+        for wrong, trouble in (
+            (times == 0, "no law"),
+            (times > 1, "more than one law"),
+        ):
+            if wrong.any():
+                called = [repr(names[j]) for j in np.flatnonzero(wrong)]
+                raise ValueError(
+                    f"likelihood gives {len(called)} column(s) {trouble}: "
+                    f"{', '.join(called[:5])}{', ...' if len(called) > 5 else ''}. Each of the "
+                    f"{n_features} needs exactly one."
+                )
         self.laws = nn.ModuleList(
             factory(len(columns))
             for (factory, _), columns in zip(blocks, self.columns, strict=True)
@@ -72,6 +86,10 @@ class Mixed(Likelihood):
     def measure(self):
         measures = {law.measure for law in self.laws}
         return measures.pop() if len(measures) == 1 else "mixed"
+
+    @property
+    def any_number(self):
+        return all(law.any_number for law in self.laws)
 
     @property
     def has_moments(self):

@@ -42,6 +42,7 @@ _LOG_CEILING = 30.0
 class _RealColumns(Likelihood):
     """Abstract: real columns, in working units of zero mean and unit variance."""
 
+    any_number = True
     _units = (*Likelihood._units, "varies")
 
     def __init__(self, n_features):
@@ -313,6 +314,7 @@ class LogNormal(_NoiseOfColumns):
     J. Aitchison, J. A. C. Brown, "The Lognormal Distribution", Cambridge 1957, chapter 2.
     """
 
+    any_number = False
     features_are_columns = False
 
     def __init__(self, n_features):
