@@ -8,7 +8,16 @@ from sklearn.utils.validation import check_array, validate_data
 FLOATS = [np.float64, np.float32]
 
 
-def checked_rows(estimator, X, *, reset, allow_missing=False, accept_sparse="csr"):
+def checked_rows(
+    estimator,
+    X,
+    *,
+    reset,
+    allow_missing=False,
+    accept_sparse="csr",
+    table=None,
+    handle_unknown="error",
+):
     """X as finite rows of two dimensions, checked by scikit-learn's `validate_data`.
 
     Arrays of floats, integers and bools, `numpy.memmap` among them, are neither copied nor cast,
@@ -24,6 +33,10 @@ def checked_rows(estimator, X, *, reset, allow_missing=False, accept_sparse="csr
     allow_missing : bool, default=False
         Whether cells may be missing: NaN, None or `pandas.NA`, all of them NaN in what is returned.
     accept_sparse : "csr" or False, default="csr"
+    table : Table, optional
+        What makes numbers of the columns of X.
+    handle_unknown : {"error", "missing"}, default="error"
+        What a category is that `table` does not know.
 
     Returns
     -------
@@ -34,6 +47,8 @@ def checked_rows(estimator, X, *, reset, allow_missing=False, accept_sparse="csr
     ValueError
         scikit-learn's, with the row and the column of the first offending value added.
     """
+    if table is not None:
+        return _rows_of_table(estimator, X, table, reset, allow_missing, handle_unknown)
     try:
         if allow_missing:
             X = _with_nan(X)
@@ -55,12 +70,33 @@ def checked_rows(estimator, X, *, reset, allow_missing=False, accept_sparse="csr
             )
         return SparseRows(checked) if issparse(checked) else checked
     except (ValueError, TypeError) as error:
-        place = _first_problem(X, allow_missing)
+        place = _first_problem(X, allow_missing, getattr(X, "columns", None))
         if place is None:
             raise
         if not allow_missing and "NaN" in str(error):
             place += " missing_values='observed' takes such cells as not seen."
         raise type(error)(f"{error}\n{place}") from error
+
+
+def _rows_of_table(estimator, X, table, reset, allow_missing, handle_unknown):
+    if not hasattr(X, "columns"):
+        X = np.asarray(X, dtype=None if isinstance(X, np.ndarray) else object)
+        check_array(X, dtype=None, ensure_all_finite=False, ensure_min_samples=0)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    rows = table.encode(X, handle_unknown=handle_unknown)
+    try:
+        return check_array(
+            rows,
+            ensure_min_samples=2 if reset else 1,
+            ensure_all_finite="allow-nan" if allow_missing else True,
+        )
+    except ValueError as error:
+        place = _first_problem(rows, allow_missing, table.names)
+        if place is None:
+            raise
+        if not allow_missing and "NaN" in str(error):
+            place += " missing_values='observed' takes such cells as not seen."
+        raise ValueError(f"{error}\n{place}") from error
 
 
 class SparseRows:
@@ -105,7 +141,7 @@ def column_namer(estimator):
     return str if names is None else lambda column: repr(str(names[column]))
 
 
-def _first_problem(X, allow_missing):
+def _first_problem(X, allow_missing, names):
     """Where X holds something that is not a finite number, or a missing one where these are
     allowed, in words; None if nothing is found."""
     if issparse(X):
@@ -116,7 +152,7 @@ def _first_problem(X, allow_missing):
         order = np.lexsort((X.col[wrong], X.row[wrong]))
         first = wrong[order[0]]
         return _located(X.data[first], X.row[first], X.col[wrong], X.col[first], [])
-    names = list(getattr(X, "columns", []))
+    names = [] if names is None else list(names)
     try:
         values = np.asarray(X, dtype=object) if hasattr(X, "columns") else np.asarray(X)
     except (ValueError, TypeError):

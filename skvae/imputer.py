@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from ._input import checked_rows, float_dtype
 from ._random import draw_seed
+from .tables import Table, is_frame
 from .transformer import VAETransformer
 
 
@@ -26,8 +27,9 @@ class VAEImputer(TransformerMixin, BaseEstimator):
     ----------
     estimator : VAETransformer or None, default=None
         The model, cloned, with `missing_values="observed"`. None is a VAETransformer of
-        `likelihood="diagonal_gaussian"` (columns of any scale) with as many components as a third
-        of the columns, 2 to 16, and no more than half of the rows.
+        `likelihood="diagonal_gaussian"` (columns of any scale), or "auto" for a DataFrame of which
+        not all columns are numbers, with as many components as a third of the columns, 2 to 16, and
+        no more than half of the rows.
     n_draws : int, default=1000
         Weighted draws of the latents that a row is filled by.
     sample_posterior : bool, default=False
@@ -120,7 +122,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             If `estimator` is no VAETransformer, if no column has an observed cell, or as
             `VAETransformer.fit` raises it.
         """
-        rows = checked_rows(self, X, reset=True, allow_missing=True, accept_sparse=False)
+        self._table = self._table_of(X)
+        rows = self._numbers(X, reset=True)
         kept = ~np.isnan(rows).all(axis=0)
         if not kept.any():
             raise ValueError(
@@ -135,6 +138,11 @@ class VAEImputer(TransformerMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=2,
             )
+        if not kept.all() and self._by_position():
+            raise ValueError(
+                f"column(s) {np.flatnonzero(~kept)[:5].tolist()} have no observed value, and the "
+                "estimator says by position what columns are: drop such columns first."
+            )
         estimator = self._estimator(int(kept.sum()), len(rows)).fit(_columns(X, rows, kept))
         self.indicator_ = None
         if self.add_indicator:
@@ -147,11 +155,39 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             most = min(n_columns, n_rows // 2)
             return VAETransformer(
                 max(1, min(most, int(np.clip(n_columns // 3, 2, 16)))),
-                likelihood="diagonal_gaussian",
+                likelihood="diagonal_gaussian" if self._table is None else "auto",
                 missing_values="observed",
                 random_state=draw_seed(self.random_state),
             )
         return clone(self.estimator).set_params(missing_values="observed")
+
+    def _by_position(self):
+        """Whether the estimator has parameters that dropped columns would shift."""
+        if self.estimator is None:
+            return False
+        features = self.estimator.categorical_features
+        by_position = features is not None and not isinstance(features, str)
+        return by_position or isinstance(self.estimator.likelihood, list | dict)
+
+    def _table_of(self, X):
+        """What the columns of a DataFrame are, where the model gives them laws of their own, or
+        where they are not all numbers and the model is ours to choose."""
+        if self.estimator is not None:
+            return self.estimator._new_table(X)
+        table = Table(X) if is_frame(X) else None
+        return table if table is not None and (table.kinds != "number").any() else None
+
+    def _numbers(self, X, reset):
+        unknown = "error" if self.estimator is None else self.estimator.handle_unknown
+        return checked_rows(
+            self,
+            X,
+            reset=reset,
+            allow_missing=True,
+            accept_sparse=False,
+            table=self._table,
+            handle_unknown=unknown,
+        )
 
     def transform(self, X):
         """X with its missing cells filled.
@@ -168,22 +204,33 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             `add_indicator`.
         """
         check_is_fitted(self)
-        rows = checked_rows(self, X, reset=False, allow_missing=True, accept_sparse=False)
+        rows = self._numbers(X, reset=False)
         filled = np.zeros(rows.shape, dtype=float_dtype(rows))
-        filled[:, self._kept] = self.estimator_.impute(
+        of_model = self.estimator_.impute(
             _columns(X, rows, self._kept),
             n_draws=self.n_draws,
             draw=self.sample_posterior,
             random_state=draw_seed(self.random_state),
         )
-        if self.keep_empty_features:
-            empty = rows[:, ~self._kept]
-            filled[:, ~self._kept] = np.where(np.isnan(empty), 0.0, empty)
+        if self._table is None:
+            filled[:, self._kept] = of_model
         else:
-            filled = filled[:, self._kept]
-        if self.indicator_ is not None:
-            filled = np.hstack([filled, self.indicator_.transform(rows)])
-        return _like(X, filled, self.get_feature_names_out)
+            filled[:, self._kept] = self.estimator_._table.encode(of_model)
+        empty = rows[:, ~self._kept]
+        filled[:, ~self._kept] = np.where(np.isnan(empty), 0.0, empty)
+        if self._table is not None:
+            # No category is known of a column in which none was seen.
+            filled[:, ~self._kept & (self._table.kinds != "number")] = np.nan
+            filled = self._table.filled(X, filled)
+        if not self.keep_empty_features:
+            filled = _columns(filled, filled, self._kept)
+        names = self.get_feature_names_out()
+        if self.indicator_ is None:
+            return _like(X, filled, names)
+        was_missing = self.indicator_.transform(rows)
+        if not hasattr(filled, "columns"):
+            return _like(X, np.hstack([filled, was_missing]), names)
+        return _beside(filled, _like(X, was_missing, names[-was_missing.shape[1] :]))
 
     def get_feature_names_out(self, input_features=None):
         """Names of the columns of `transform`.
@@ -219,7 +266,20 @@ def _columns(X, rows, kept):
 
 def _like(X, filled, names):
     """An array as a DataFrame of the kind of X, where X is one that scikit-learn makes too."""
+    adapter = _adapter(X)
+    if adapter is None or hasattr(filled, "columns"):
+        return filled
+    return adapter.create_container(filled, X, columns=names)
+
+
+def _beside(X, others):
+    """Two DataFrames of one kind side by side."""
+    return _adapter(X).hstack([X, others])
+
+
+def _adapter(X):
+    """What scikit-learn makes DataFrames like X by, if X is one."""
     for adapter in ADAPTERS_MANAGER.adapters.values():
         if hasattr(X, "columns") and adapter.is_supported_container(X):
-            return adapter.create_container(filled, X, columns=names)
-    return filled
+            return adapter
+    return None

@@ -82,7 +82,7 @@ def imputed(net, X, seed, n_draws, dtype, draw):
 
     prepare = _noisy(net, seed, 0, n_draws)
     rows = net.apply(filled, X, prepare=prepare, dtype=dtype, vectors_per_row=n_draws)
-    return np.where(np.isnan(X), rows * likelihood.scale + likelihood.centre, X)
+    return np.where(np.isnan(X), likelihood.in_units_of_rows(rows), X)
 
 
 def _by_pieces(function, net, X, seed, n_draws, dtype):

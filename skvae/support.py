@@ -5,7 +5,7 @@ import numpy as np
 
 from ._random import scoped_seed
 from .batches import Rows
-from .likelihoods import suited_likelihood
+from .likelihoods import MOST_CODES, suited_likelihood
 from .parts import made_likelihood
 
 
@@ -19,14 +19,16 @@ def rows_of(params, X, device="cpu", weight=None):
 def fresh_likelihood(params, rows, name_column, seed):
     """The name or factory of the law, "auto" resolved, and what it makes, which has looked at all
     rows of a `Rows`."""
-    law = params.likelihood
+    law, table = params.likelihood, params._table
     with scoped_seed(seed):
         if law == "auto":
-            law = suited_likelihood(rows.chunks())
+            law = suited_likelihood(rows.chunks()) if table is None else _laws_of(table)
             if params.verbose:
                 print(f"likelihood='auto' is {law!r} on these rows.")
         names = getattr(params, "feature_names_in_", None)
         likelihood = made_likelihood(law, rows.X.shape[1], names)
+    if table is not None:
+        _check_categories(table, likelihood, name_column)
     if params.missing_values == "observed" and likelihood.needs_whole_rows:
         raise ValueError(
             f"missing_values='observed' does not go with likelihood={law!r}: it is given the "
@@ -38,6 +40,33 @@ def fresh_likelihood(params, rows, name_column, seed):
     with scoped_seed(seed):
         check_support(likelihood, rows, name_column, learn=True)
     return law, likelihood
+
+
+def _laws_of(table):
+    """The laws of the columns of a table by what they are."""
+    categories = table.kinds == "category"
+    pairs = [("quantile_gaussian", ~categories), ("categorical", categories)]
+    names = np.arange(len(categories)) if table.names is None else np.array(table.names, object)
+    return [(law, names[columns].tolist()) for law, columns in pairs if columns.any()]
+
+
+def _check_categories(table, likelihood, name_column):
+    """Raise a ValueError where a column of a table has too many categories, or a law of numbers."""
+    for column in np.flatnonzero(table.n_categories > MOST_CODES):
+        raise ValueError(
+            f"column {name_column(column)} has {table.n_categories[column]} categories, more than "
+            f"{MOST_CODES}: each has a law of its own. Drop the column if it is a name or a key, "
+            "or make the rare ones one."
+        )
+    for law, columns in zip(likelihood.laws, likelihood.columns, strict=True):
+        # A bool is a number too.
+        codes = columns[(table.kinds[columns] == "category") & ~table.bools[columns]]
+        if law.has_moments and len(codes):
+            raise ValueError(
+                f"likelihood gives column {name_column(codes[0])}, which holds categories, to "
+                f"{type(law).__name__}, a law of numbers; give it to 'categorical', or take "
+                "likelihood='auto'."
+            )
 
 
 def _first_observed(rows, name_column, seed):

@@ -42,6 +42,7 @@ from .networks import ACTIVATIONS, NETWORKS
 from .priors import PRIORS
 from .scores import elbo_terms, importance_scores, imputed
 from .support import check_support, rows_of
+from .tables import Table, is_frame
 
 _COVARIANCE_DRAWS = 4096
 # Rows whose reconstructions are looked at, and over which the noise variance is averaged;
@@ -55,6 +56,11 @@ _LEAST_STREAM_ROWS = 500
 _MEASURED_REPEATS = 2**20
 # Values of such rows, at most.
 _MEASURED_VALUES = 2**24
+# Latents that samples given some cells are chosen from: at least, and a sample;
+_GIVEN_DRAWS = 10_000
+_DRAWS_OF_SAMPLE = 10
+# so many have to count.
+_LEAST_EFFECTIVE = 50
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -85,9 +91,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         of their own: `[("gaussian", ["height", "weight"]), ("categorical", ["sex"])]`. Columns are
         names or numbers, one or several, a slice or a mask, as in ColumnTransformer; each column
         needs exactly one law (see `skvae.likelihoods.Mixed`).
-        "auto" looks at the rows of the fit: "bernoulli" where all are 0 or 1, "negative_binomial"
-        where all are counts, else "gaussian". It may pick another law in another fold of a
-        cross-validation, whose scores cannot be compared: name the law there.
+        "auto" looks at the rows of the fit. Of an array it is one law: "bernoulli" where all are 0
+        or 1, "negative_binomial" where all are counts, else "gaussian". It may pick another law in
+        another fold of a cross-validation, whose scores cannot be compared: name the law there. Of
+        a table (a pandas or polars DataFrame, or an array with `categorical_features`) it is a law
+        for each column: "categorical" for strings, categories and bools, "quantile_gaussian" for
+        numbers and dates.
     prior : {"normal", "mixture", "vamp", "flow", "fitted"} or callable, default="normal"
         The law p(z): N(0, I); a mixture of Gaussians, a VampPrior or a neural spline flow (of the
         package zuko), learned jointly; or a mixture of Gaussians fitted to the encoder when
@@ -157,6 +166,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         scores are those of a row's observed cells, and the start is pPCA's of the observed cells,
         by EM. Without a missing cell all is the same, bit for bit. Not for laws that are given the
         row's total.
+    categorical_features : "from_dtype", array-like or None, default="from_dtype"
+        Which columns of a table are categories, with `likelihood` "auto" or laws by column: as in
+        HistGradientBoostingClassifier a mask, positions or names, of columns beside those whose
+        dtype says so (strings, categories, bools).
+    handle_unknown : {"error", "missing"}, default="error"
+        What a category is that no row of the fit had: an error, or a cell that was not seen, which
+        needs `missing_values="observed"`.
     device : str or torch.device, default="auto"
         "auto" is CUDA, else MPS, else the CPU.
     warm_start : bool, default=False
@@ -273,6 +289,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
         "batch_transform": [callable, None],
         "missing_values": [StrOptions({"error", "observed"})],
+        "categorical_features": ["array-like", StrOptions({"from_dtype"}), None],
+        "handle_unknown": [StrOptions({"error", "missing"})],
         "device": [str, torch.device],
         "warm_start": ["boolean"],
         "callbacks": [list, tuple, None],
@@ -305,6 +323,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         n_importance_samples=100,
         batch_transform=None,
         missing_values="error",
+        categorical_features="from_dtype",
+        handle_unknown="error",
         device="auto",
         warm_start=False,
         callbacks=None,
@@ -334,6 +354,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.n_importance_samples = n_importance_samples
         self.batch_transform = batch_transform
         self.missing_values = missing_values
+        self.categorical_features = categorical_features
+        self.handle_unknown = handle_unknown
         self.device = device
         self.warm_start = warm_start
         self.callbacks = callbacks
@@ -583,7 +605,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             return X
         likelihood = self.net_.module_.likelihood
         filled = self.net_.apply("completed", X, prepare=self._units, dtype=_torch_dtype(X))
-        return np.where(np.isnan(X), filled * likelihood.scale + likelihood.centre, X)
+        return np.where(np.isnan(X), likelihood.in_units_of_rows(filled), X)
 
     def _posterior(self, X):
         """Mean and variance of q(z|x) for each row, each (n_samples, n_components)."""
@@ -593,10 +615,47 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         # The parameter may have been set after the fit, and waits for the next.
         missing = self.net_.parts_["missing_values"]
-        return checked_rows(self, X, reset=False, allow_missing=missing == "observed")
+        return self._numbers(X, reset=False, allow_missing=missing == "observed")
 
     def _rows(self, X, reset):
-        return checked_rows(self, X, reset=reset, allow_missing=self.missing_values == "observed")
+        """X of a fit as numbers; of a fit that starts anew what its columns are is learnt."""
+        allow_missing = self.missing_values == "observed"
+        if self.handle_unknown == "missing" and not allow_missing:
+            raise ValueError(
+                "handle_unknown='missing' takes unknown categories as cells that were not seen, "
+                f"which needs missing_values='observed'; it is {self.missing_values!r}."
+            )
+        if reset:
+            self._table = self._new_table(X)
+        return self._numbers(X, reset=reset, allow_missing=allow_missing)
+
+    def _new_table(self, X):
+        """What the columns of X are, where they have laws of their own by what they are."""
+        by_column = isinstance(self.likelihood, list | dict) or self.likelihood == "auto"
+        from_dtype = self.categorical_features is None or isinstance(self.categorical_features, str)
+        if not (by_column or from_dtype):
+            raise ValueError(
+                f"categorical_features need likelihood='auto' or laws by column; likelihood is "
+                f"{self.likelihood!r}, one law for all columns."
+            )
+        if by_column and (is_frame(X) or not from_dtype):
+            return Table(X, self.categorical_features)
+        return None
+
+    def _numbers(self, X, reset, allow_missing):
+        return checked_rows(
+            self,
+            X,
+            reset=reset,
+            allow_missing=allow_missing,
+            table=self._table,
+            handle_unknown=self.handle_unknown,
+        )
+
+    def _as_given(self, rows):
+        """Rows in the form of those of the fit: a DataFrame where its columns had laws of their
+        own, else an array."""
+        return rows if self._table is None else self._table.decode(rows)
 
     def _encodable(self, X):
         """X checked, against the support of the likelihood too; where a `batch_transform` leads
@@ -647,7 +706,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Returns
         -------
-        X_mean : ndarray of shape (n_samples, n_features)
+        X_mean : ndarray or DataFrame of shape (n_samples, n_features)
+            A DataFrame, as that of the fit, where columns have laws of their own: with their most
+            probable categories, and numbers rounded where the column holds integers.
         """
         check_is_fitted(self)
         T = check_array(X, dtype=FLOATS)
@@ -657,15 +718,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"{self.n_components_} that transform returns."
             )
         mean = self._decoded(self.coordinates_.to_latent(T.astype(np.float64)), T)
-        return mean.astype(T.dtype, copy=False)
+        return self._as_given(mean.astype(T.dtype, copy=False))
 
     def _decoded(self, z, like):
         """The mean of p(x|z) in the units of X, for latents in the precision of `like`."""
         likelihood = self.net_.module_.likelihood
         mean = self.net_.apply("decode", z, dtype=_torch_dtype(like))
-        return mean * likelihood.scale + likelihood.centre
+        return likelihood.in_units_of_rows(mean)
 
-    def sample(self, n_samples=1, random_state=None, *, noise=True):
+    def sample(self, n_samples=1, random_state=None, *, noise=True, given=None):
         """Rows drawn from the model: z from p(z), then x from p(x|z).
 
         Where the law is given the row's total ("multinomial", "zero_inflated_negative_binomial",
@@ -682,18 +743,94 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         noise : bool, default=True
             False gives the mean of p(x|z) instead of a draw from it: smooth images, but no rows of
             the model.
+        given : dict or None, default=None
+            Cells that all rows have, by the name or the position of their column: z is then drawn
+            from p(z | given), by sampling importance resampling. Needs
+            `missing_values="observed"`. (For rows that are given different cells there is
+            `impute(X, draw=True)`.)
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features)
+        X : ndarray or DataFrame of shape (n_samples, n_features)
+            A DataFrame, as that of the fit, where columns have laws of their own.
+
+        Raises
+        ------
+        ValueError
+            If `given` names columns or holds values that the model does not know.
         """
         check_is_fitted(self)
         _check_count("n_samples", n_samples)
         likelihood = self.net_.module_.likelihood
         with scoped_seed(self._draw_seed(random_state)):
-            rows = np.empty((n_samples, 0))
-            draws = self.net_.apply(partial(_sample, noise=noise), rows)
-        return draws.astype(np.float64) * likelihood.scale + likelihood.centre
+            if given:
+                draws = self._sample_given(given, n_samples, noise)
+            else:
+                rows = np.empty((n_samples, 0))
+                draws = self.net_.apply(partial(_sample, noise=noise), rows)
+        return self._as_given(likelihood.in_units_of_rows(draws))
+
+    def _sample_given(self, given, n_samples, noise):
+        """Rows in working units that have the given cells."""
+        if self.net_.parts_["missing_values"] != "observed":
+            raise ValueError(
+                "sample(given=...) takes the other cells as missing, which needs "
+                "missing_values='observed' in fit."
+            )
+        row = self._row_given(given)
+        check_support(self.net_.module_.likelihood, Rows(row), column_namer(self))
+        sizes = []
+
+        def draw(module, x):
+            rows, size = module.sample_given(
+                x[:1], len(x), max(_GIVEN_DRAWS, _DRAWS_OF_SAMPLE * len(x)), noise
+            )
+            sizes.append(size)
+            return rows
+
+        draws = self.net_.apply(
+            draw,
+            np.repeat(row, n_samples, axis=0),
+            prepare=self._units,
+            dtype=torch.float64,
+            vectors_per_row=_DRAWS_OF_SAMPLE,
+        )
+        if min(sizes) < min(_LEAST_EFFECTIVE, n_samples):
+            warnings.warn(
+                f"what is given is so rare that the rows are drawn from about {min(sizes):.0f} "
+                "latent vectors: expect repeated ones.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return draws
+
+    def _row_given(self, given):
+        """One row (1, n_features), float64, of given cells and missing ones."""
+        names = getattr(self, "feature_names_in_", None)
+        cells = {}
+        for column, value in given.items():
+            known = range(self.n_features_in_) if names is None else list(names)
+            if isinstance(column, Integral) and 0 <= column < self.n_features_in_:
+                cells[int(column)] = value
+            elif names is not None and column in known:
+                cells[known.index(column)] = value
+            else:
+                raise ValueError(
+                    f"given has column {column!r}; X had "
+                    f"{f'columns 0 to {self.n_features_in_ - 1}' if names is None else known}."
+                )
+        if self._table is not None:
+            return self._table.encode_cells(cells)[None]
+        row = np.full((1, self.n_features_in_), np.nan)
+        for column, value in cells.items():
+            try:
+                row[0, column] = value
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"given has {value!r} for column {column_namer(self)(column)}, which holds "
+                    "numbers."
+                ) from error
+        return row
 
     def _draw_seed(self, random_state):
         return draw_seed(self.random_state if random_state is None else random_state)
@@ -784,7 +921,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ----------
         P.-A. Mattei, J. Frellsen, "MIWAE", ICML 2019, section 4.
         """
-        X = self._encodable(X)
+        given, X = X, self._encodable(X)
         _check_count("n_draws", n_draws)
         if not isinstance(X, np.ndarray):
             X = X[:]
@@ -795,7 +932,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 filled[incomplete] = imputed(
                     self.net_, filled[incomplete], self._seed, n_draws, _torch_dtype(X), draw
                 )
-        return filled
+        return filled if self._table is None else self._table.filled(given, filled)
 
     def score_samples(self, X):
         """log p(x) of each row in nats, by importance weighting from the posterior.

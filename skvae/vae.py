@@ -345,3 +345,35 @@ class VAE(nn.Module):
         without `noise` the means of p(x|z) instead of draws from it."""
         z = self.prior_law().sample((n_samples,))
         return self.likelihood.sample(self.outputs(z)) if noise else self.decode(z)
+
+    def sample_given(self, x, n_samples, n_draws, noise=True):
+        """Draws as `sample` has them, but from p(x | x_observed) of the one row x (1, n_features):
+        from p(z | x_observed), by sampling importance resampling, then through p(x|z). Observed
+        cells are those of x.
+
+        Of `n_draws` latents half are drawn from q(z|x), half from p(z), so that no weight is above
+        2 p(x_observed|z), however far q(z|x) of a few given cells is from what it should be.
+
+        Returns
+        -------
+        rows : tensor of shape (n_samples, n_features)
+        effective_sample_size : float
+            Of the draws.
+
+        References
+        ----------
+        T. Hesterberg, "Weighted Average Importance Sampling and Defensive Mixture Distributions",
+        Technometrics 37, 1995.
+        """
+        rows, mask = self.observed(x)
+        posterior, half = self.posterior(rows, mask), n_draws // 2
+        from_encoder = _at(posterior, torch.randn(1, half, self.n_components).to(rows))
+        z = torch.cat([from_encoder, self.prior_law().sample((1, half))], 1)
+        outputs = self.outputs(z)
+        log_px, log_pz, log_qz = self._terms(rows, posterior, z, outputs)
+        log_mixture = torch.logaddexp(log_pz, log_qz) - math.log(2)
+        weight = log_weights(log_px, log_pz, log_mixture, mask=mask)[0].softmax(0)
+        outputs = outputs[0, torch.multinomial(weight, n_samples, replacement=True)]
+        drawn = self.likelihood.sample(outputs) if noise else self.likelihood.mean(outputs)
+        drawn = drawn if mask is None else torch.where(mask, x, drawn)
+        return drawn.expand(n_samples, -1), 1 / weight.square().sum().item()

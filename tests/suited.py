@@ -29,6 +29,14 @@ def _lognormal(random, h, offset):
     return np.exp(h + 0.4 * random.normal(size=h.shape) + 3 * offset)
 
 
+def _any_shape(random, h, offset):
+    # In turn skewed, whole numbers, of two modes, and with a heap of zeros.
+    u = h + 0.5 * random.normal(size=h.shape)
+    skewed, whole = np.exp(u + offset), np.round(4 * u + 10 * offset)
+    shapes = [skewed, whole, u + 3 * np.tanh(4 * u), np.where(u > 0.3, skewed, 0.0)]
+    return np.column_stack([shapes[j % 4][:, j] for j in range(h.shape[1])])
+
+
 def _bernoulli(random, h, offset):
     return (random.uniform(size=h.shape) < 1 / (1 + np.exp(-2 * h - offset))).astype(float)
 
@@ -76,6 +84,7 @@ _DRAWS = {
     "student_t": _real(lambda random, shape: random.standard_t(3, size=shape)),
     "laplace": _real(lambda random, shape: random.laplace(size=shape)),
     "lognormal": _lognormal,
+    "quantile_gaussian": _any_shape,
     "bernoulli": _bernoulli,
     "continuous_bernoulli": _continuous_bernoulli,
     "poisson": _poisson,

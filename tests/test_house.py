@@ -25,6 +25,8 @@ FLOORS = {
     "likelihoods.counts": 1.1,
     "likelihoods.categories": 1.1,
     "likelihoods.mixed": 1.1,
+    "likelihoods.quantile": 1.15,
+    "likelihoods.quantile_map": 1.0,
     "likelihoods.likelihood": 1.0,
     "priors": 1,
     "networks": 1,
@@ -36,6 +38,13 @@ FLOORS = {
     "_random": 0,
     "_input": 0,
     "devices": 0,
+    "tables": 0.3,
+    "tables.table": 0.2,
+    "tables.of_pandas": 0.1,
+    "tables.of_polars": 0.1,
+    "tables.of_arrays": 0.1,
+    "tables.dates": 0.05,
+    "tables.cells": 0.0,
 }
 PACKAGE = Path(skvae.__file__).parent
 

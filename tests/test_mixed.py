@@ -169,11 +169,11 @@ class TestFit:
 
     def test_what_comes_out_is_in_the_support(self):
         vae = VAETransformer(2, likelihood=PAIRS, max_epochs=10, **SMALL).fit(self.frame)
-        drawn = vae.sample(500, random_state=0)
+        drawn = vae.sample(500, random_state=0).to_numpy()
         vae.net_.module_.likelihood.check_support(drawn, str)
         for j in (0, 1, 4, 5):
             assert 0.5 < drawn[:, j].std() / self.X[:, j].std() < 2
-        back = vae.inverse_transform(vae.transform(self.frame))
+        back = vae.inverse_transform(vae.transform(self.frame)).to_numpy()
         assert np.corrcoef(back[:, 0], self.X[:, 0])[0, 1] > 0.8
         assert (back[:, 3] == self.X[:, 3]).mean() > 0.6
         with pytest.raises(ValueError, match="law of codes"):
@@ -186,7 +186,7 @@ class TestFit:
             2, likelihood=PAIRS, missing_values="observed", max_epochs=20, **SMALL
         ).fit(frame, sample_weight=np.ones(len(frame)))
         missing = np.isnan(holes)
-        filled = vae.impute(frame, n_draws=200)
+        filled = vae.impute(frame, n_draws=200).to_numpy()
         for j in (0, 1, 4, 5):
             hidden = missing[:, j]
             assert np.corrcoef(filled[hidden, j], self.X[hidden, j])[0, 1] > 0.5

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .categories import Categorical
+from .categories import MOST_CODES, Categorical
 from .counts import (
     Multinomial,
     NegativeBinomial,
@@ -12,6 +12,7 @@ from .counts import (
 )
 from .likelihood import COLUMN_NOISE_FLOOR, LAW_NOISE_FLOOR, Likelihood
 from .mixed import Mixed
+from .quantile import QuantileGaussian
 from .real import (
     SHARED_NOISE_FLOOR,
     WIDEST_NOISE_FLOOR,
@@ -29,6 +30,7 @@ __all__ = [
     "LAW_NOISE_FLOOR",
     "LIKELIHOODS",
     "LOGIT_LIMIT",
+    "MOST_CODES",
     "SHARED_NOISE_FLOOR",
     "WIDEST_NOISE_FLOOR",
     "Bernoulli",
@@ -44,6 +46,7 @@ __all__ = [
     "Multinomial",
     "NegativeBinomial",
     "Poisson",
+    "QuantileGaussian",
     "StudentT",
     "ZeroInflatedNegativeBinomial",
     "suited_likelihood",
@@ -73,6 +76,7 @@ LIKELIHOODS = {
     "student_t": StudentT,
     "laplace": Laplace,
     "lognormal": LogNormal,
+    "quantile_gaussian": QuantileGaussian,
     "bernoulli": Bernoulli,
     "continuous_bernoulli": ContinuousBernoulli,
     "poisson": Poisson,

@@ -77,6 +77,11 @@ class Categorical(Likelihood):
         self._ranks, self._places, device = ranks, places, self.device
         layout = {"ranks": ranks, "places": places, "codes": codes, "absent": ~has}
         layout |= {"cells": np.flatnonzero(has), "offset": np.zeros(n_cells)}
+        # Columns with as many codes stand together where their logits are summed.
+        by_size = np.argsort(sizes, kind="stable")
+        layout["cells_by_size"] = np.argsort(np.repeat(np.argsort(by_size), sizes), kind="stable")
+        layout["rank_by_size"] = np.argsort(by_size)
+        self._groups = list(zip(*np.unique(sizes, return_counts=True), strict=True))
         for name, array in layout.items():
             tensor = torch.as_tensor(array, device=device)
             tensor = tensor.float() if tensor.is_floating_point() else tensor
@@ -184,7 +189,25 @@ class Categorical(Likelihood):
         return CategoricalLaw(logits=logits, validate_args=False)
 
     def log_prob(self, outputs, x):
-        return self.law(outputs).log_prob(self._ranks_of(x))
+        # Not by the law, whose columns all have as many logits as the widest.
+        places = self.places[torch.arange(self.n_features, device=x.device), self._ranks_of(x)]
+        known = places < self.n_inputs
+        places = places.clamp(max=self.n_inputs - 1).expand(*outputs.shape[:-1], -1)
+        logits = torch.where(known, outputs.gather(-1, places), -torch.inf)
+        return logits - self._log_totals(outputs)
+
+    def _log_totals(self, outputs):
+        """log sum_c exp(logit_c) of each column."""
+        if len(self._groups) == 1:
+            return outputs.unflatten(-1, (self.n_features, -1)).logsumexp(-1)
+        pieces = outputs.index_select(-1, self.cells_by_size).split(
+            [int(size * count) for size, count in self._groups], -1
+        )
+        totals = [
+            piece.unflatten(-1, (int(count), int(size))).logsumexp(-1)
+            for piece, (size, count) in zip(pieces, self._groups, strict=True)
+        ]
+        return torch.cat(totals, -1).index_select(-1, self.rank_by_size)
 
     def _codes_of(self, ranks):
         columns = torch.arange(self.n_features, device=ranks.device)

@@ -147,6 +147,10 @@ class Likelihood(nn.Module):
         fewer rows of the same mean and covariance.
         """
 
+    def in_units_of_rows(self, x):
+        """X from rows in working units (..., n_features), an array; float64."""
+        return np.asarray(x, dtype=np.float64) * self.scale + self.centre
+
     def start_rows(self, X):
         """The features of rows X in the units that the linear start is fitted in: an array
         (n, n_inputs) from X in its own units, both float64."""

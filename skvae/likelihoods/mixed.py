@@ -145,6 +145,10 @@ class Mixed(Likelihood):
         self._log_scale = torch.as_tensor(np.log(self.scale))
         self.feature_centre, self.feature_scale = np.zeros(self.n_inputs), np.ones(self.n_inputs)
 
+    def in_units_of_rows(self, x):
+        parts = [law.in_units_of_rows(part) for law, part in self._blocks(x)]
+        return np.concatenate(parts, axis=-1)[..., self.places.cpu().numpy()]
+
     def start_rows(self, X):
         parts = [
             (law.start_rows(part) - law.feature_centre) / law.feature_scale

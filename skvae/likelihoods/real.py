@@ -39,7 +39,7 @@ _MIDDLE_RANGE = 2.563
 _LOG_CEILING = 30.0
 
 
-class _RealColumns(Likelihood):
+class RealColumns(Likelihood):
     """Abstract: real columns, in working units of zero mean and unit variance."""
 
     any_number = True
@@ -63,6 +63,15 @@ class _RealColumns(Likelihood):
         self.centre = X.mean(axis=0)
         self.scale, self.varies = _deviations(X, self.centre)
         self.feature_centre, self.feature_scale = self.centre, self.scale
+        self._log_scale = torch.as_tensor(np.log(self.scale))
+
+    def _set_robust_units(self, X):
+        """Working units by the median and the range of the middle eight tenths, which is in that of
+        a normal law's; where that is zero, by the column's standard deviation."""
+        low, middle, high = np.quantile(X, [0.1, 0.5, 0.9], axis=0)
+        unit = (high - low) / _MIDDLE_RANGE
+        self.centre = np.where(self.varies, middle, self.centre)
+        self.scale = np.where(self.varies & (unit > 0), unit, self.scale)
         self._log_scale = torch.as_tensor(np.log(self.scale))
 
     def log_prob(self, outputs, x):
@@ -90,7 +99,7 @@ def _finite(x):
     return x.clamp(torch.finfo(x.dtype).tiny, torch.finfo(x.dtype).max)
 
 
-class Gaussian(_RealColumns):
+class Gaussian(RealColumns):
     """p(x|z) = N(mu(z), s2 I): one noise variance for all columns, learned, as in pPCA.
 
     The noise variance, in squared units of X, is at least `SHARED_NOISE_FLOOR` times the least
@@ -102,7 +111,7 @@ class Gaussian(_RealColumns):
     """
 
     shared_noise = True
-    _units = (*_RealColumns._units, "_reference", "_log_reference", "_floor")
+    _units = (*RealColumns._units, "_reference", "_log_reference", "_floor")
 
     def __init__(self, n_features):
         super().__init__(n_features)
@@ -130,7 +139,7 @@ class Gaussian(_RealColumns):
         return (1 + _ABOVE_FLOOR) * self._floor * self._reference
 
 
-class _NoiseOfColumns(_RealColumns):
+class _NoiseOfColumns(RealColumns):
     """Abstract: one noise variance a column, as in FactorAnalysis, in squared units of
     `features`.
 
@@ -211,11 +220,7 @@ class _HeavyTails(_NoiseOfColumns):
 
     def set_units(self, X):
         super().set_units(X)
-        low, middle, high = np.quantile(X, [0.1, 0.5, 0.9], axis=0)
-        unit = (high - low) / _MIDDLE_RANGE
-        self.centre = np.where(self.varies, middle, self.centre)
-        self.scale = np.where(self.varies & (unit > 0), unit, self.scale)
-        self._log_scale = torch.as_tensor(np.log(self.scale))
+        self._set_robust_units(X)
         features = self.start_rows(X)
         self.feature_centre = features.mean(axis=0)
         self.feature_scale = np.where(self.varies, features.std(axis=0), 1.0)
@@ -364,7 +369,7 @@ class LogNormal(_NoiseOfColumns):
         return outputs * self.feature_unit + self.feature_mid
 
 
-class HeteroscedasticGaussian(_RealColumns):
+class HeteroscedasticGaussian(RealColumns):
     """p(x|z) = N(mu(z), diag s2(z)): the decoder gives each column's mean and noise variance.
 
     It starts as the shared noise of pPCA. Each variance is at least `COLUMN_NOISE_FLOOR` times its

@@ -1,0 +1,209 @@
+"""A law of real columns of any shape: a Gaussian through each column's own quantiles."""
+
+import math
+
+import numpy as np
+import torch
+from torch.distributions import Normal
+
+from .likelihood import COLUMN_NOISE_FLOOR
+from .quantile_map import QuantileMap, quantile_map
+from .real import RealColumns
+
+# Least noise variance of a factor analysis of normal scores, and of the law that starts from it.
+_START_FLOOR = 0.05
+_LEAST_START_NOISE = 0.01
+# A decoder's log variance of normal scores, which vary by about one, is cut here.
+_LOG_VARIANCE_CEILING = 6.0
+# An interval narrower than this, in standard deviations, has its middle's density times its width.
+_NARROW = 1e-2
+# Equally probable values that a mean is taken over, and that of features.
+_NODES = 64
+_FEATURE_NODES = 16
+# Multiples of it, less whole numbers, are evenly spread.
+_GOLDEN = 0.6180339887498949
+# Of the scale of a column: rounding errors of float32.
+_ROUNDING = 2e-6
+
+
+class QuantileGaussian(RealColumns):
+    r"""x_j = Q_j(Phi(u_j)), u_j|z ~ N(mu_j(z), s2_j(z)): real columns of any shape.
+
+    Q_j is the quantile function of the column, Phi the normal distribution function, so that u_j =
+    g_j(x_j) is the normal score of x_j. A column that is skewed, has several modes or ends at a
+    bound is as easy as a Gaussian one: where u_j is N(0, 1) over all rows, as at the start, x_j has
+    the distribution of the training rows. The decoder gives mu and log s2.
+
+    g_j is learnt from the training rows and then fixed: strictly monotone, a rational quadratic
+    spline, linear beyond the training rows. log p(x_j|z) is
+
+    - of a column that is not rounded, log N(g(x); mu, s2) + log g'(x);
+    - of a column rounded to whole numbers, or to at most six decimals, the log of the probability
+      of what is rounded to x, over the step h: log P(x - h/2 < X < x + h/2 | z) - log h, which
+      counts values that many rows share (40 hours a week) in full, is a density still, and for
+      whole numbers their probability;
+    - of an atom of a column that is not rounded, a value that many rows share while its neighbours
+      have few (exact zeros among amounts), the log of the probability of g's jump there: a hurdle.
+      This is a mass among densities, so that scores can be compared only with those of models that
+      have the same atoms.
+
+    It starts from FactorAnalysis of the normal scores, a Gaussian copula, its loadings times one
+    scalar, with such s2_j that u_j has unit variance.
+
+    `mean` and `variance` are those of 64 equally probable values. Draws stay within the range of
+    the training rows.
+
+    References
+    ----------
+    P. D. Hoff, "Extending the Rank Likelihood for Semiparametric Copula Estimation", Annals of
+    Applied Statistics 1, 2007; J. S. Murray, D. B. Dunson, L. Carin, J. E. Lucas, "Bayesian
+    Gaussian Copula Factor Models for Mixed Data", JASA 108, 2013.
+    """
+
+    linear_model = "factor_analysis"
+    exact_start = False
+    features_are_columns = False
+    outputs_per_feature = 2
+    _units = (*RealColumns._units, "decimals", "_standard_mean")
+
+    def __init__(self, n_features):
+        super().__init__(n_features)
+        # What the maps are to be like.
+        self.register_buffer("like", torch.zeros(()), persistent=False)
+        self.set_units(np.tile([[-1.0], [0.0], [1.0]], n_features))
+
+    def get_extra_state(self):
+        return super().get_extra_state() | {"map": self.exact_map.tensors()}
+
+    def set_extra_state(self, state):
+        state = dict(state)
+        tensors = {name: tensor.cpu().clone() for name, tensor in state.pop("map").items()}
+        self.exact_map = QuantileMap(**tensors)
+        super().set_extra_state(state)
+
+    def _fill_buffers(self):
+        self.map = self.exact_map.to(self.like)
+        units = np.stack([self.feature_centre, self.feature_scale])
+        self.feature_units = torch.as_tensor(units).to(self.like)
+
+    def set_units(self, X):
+        super().set_units(X)
+        self._set_robust_units(X)
+        self.exact_map, self.decimals = quantile_map(X, self.centre, self.scale)
+        features = self.start_rows(X)
+        self.feature_centre, deviation = features.mean(axis=0), features.std(axis=0)
+        self.feature_scale = np.where(deviation > 0, deviation, 1.0)
+        self._fill_buffers()
+        # Of scores that are N(0, 1), which the smooth map and ties bring to another mean than 0.
+        origin = torch.zeros(1, self.n_outputs).to(self.like)
+        self._standard_mean = self.feature_mean(origin)[0].double().cpu().numpy()
+
+    def in_units_of_rows(self, x):
+        X = super().in_units_of_rows(x)
+        # To the bit as the training rows have them: whole numbers, decimals, atoms.
+        for j, decimals in enumerate(self.decimals):
+            column, exact = X[..., j], None
+            if decimals >= 0:
+                exact = np.round(column, decimals)
+            elif self.exact_map.atoms.shape[1]:
+                atoms = self.exact_map.atoms[j].numpy() * self.scale[j] + self.centre[j]
+                place = np.searchsorted(0.5 * (atoms[1:] + atoms[:-1]), column)
+                exact = atoms[place]
+            if exact is not None:
+                near = np.abs(exact - column) <= _ROUNDING * self.scale[j]
+                X[..., j] = np.where(near, exact, column)
+        return X
+
+    def start_rows(self, X):
+        return self.exact_map.feature(torch.from_numpy((X - self.centre) / self.scale)).numpy()
+
+    def features(self, x):
+        return (self.map.feature(x) - self.feature_units[0]) / self.feature_units[1]
+
+    def law(self, outputs):
+        """The distribution of the normal score of each column."""
+        location, log_variance = outputs.chunk(2, dim=-1)
+        variance = COLUMN_NOISE_FLOOR + log_variance.clamp(max=_LOG_VARIANCE_CEILING).exp()
+        return Normal(location, variance.sqrt(), validate_args=False)
+
+    def log_prob(self, outputs, x):
+        law = self.law(outputs)
+        low, high, slope = (
+            part.reshape(x.shape) for part in self.map.interval(x.reshape(-1, self.n_features))
+        )
+        width = high - low
+        at_middle = law.log_prob(0.5 * (low + high))
+        # Of a value without a width the density, by the slope of the map.
+        narrow = at_middle + torch.where(width > 0, width, slope).log()
+        log_prob = narrow
+        wide = width > _NARROW * law.scale
+        if wide.any():
+            begin, end = ((edge - law.loc) / law.scale for edge in (low, high))
+            # Phi(end) - Phi(begin), on the side where both have digits.
+            turned = begin + end > 0
+            begin, end = torch.where(turned, -end, begin), torch.where(turned, -begin, end)
+            # Where the other way is taken, numbers that are finite in the gradient too.
+            begin, end = torch.where(wide, begin, -1.0), torch.where(wide, end, 1.0)
+            below = _log_ndtr(end)
+            # Of an interval that is not narrow at most -0.008, but for rounding errors far out.
+            ratio = (_log_ndtr(begin) - below).clamp(max=-1e-3)
+            log_prob = torch.where(wide, below + torch.log(-torch.expm1(ratio)), narrow)
+        # Over the step, in the units of X; of an atom it is a probability.
+        step = torch.where(self.map.step > 0, self.map.step, 1.0)
+        atom = (width > 0) & (self.map.step == 0)
+        return log_prob - torch.where(atom, 0.0, step.log() + self.log_scale(outputs))
+
+    def _values(self, law, n_nodes=_NODES):
+        """Equally probable values in working units, one after the other."""
+        parts = (torch.arange(n_nodes, dtype=torch.float64) + 0.5) / n_nodes
+        for score in torch.special.ndtri(parts).tolist():
+            yield self._by_columns(self.map.value, law.loc + score * law.scale)
+
+    def _by_columns(self, function, x):
+        """A function of rows (n, n_features) of a tensor of any other dimensions."""
+        return function(x.reshape(-1, self.n_features)).reshape(x.shape)
+
+    def mean(self, outputs):
+        return sum(self._values(self.law(outputs))) / _NODES
+
+    def variance(self, outputs):
+        return self.moments(outputs)[1]
+
+    def moments(self, outputs):
+        law = self.law(outputs)
+        mean = sum(self._values(law)) / _NODES
+        return mean, sum((value - mean) ** 2 for value in self._values(law)) / _NODES
+
+    def sample(self, outputs):
+        return self._by_columns(self.map.value, self.law(outputs).sample())
+
+    def expected(self, outputs, weights):
+        law = self.law(outputs)
+        # A value for each draw of the latents, evenly spread over the draws by the golden ratio.
+        n_draws = outputs.shape[1]
+        parts = torch.frac((torch.arange(n_draws, device=outputs.device) + 0.5) * _GOLDEN)
+        score = torch.special.ndtri(parts.to(outputs))[:, None]
+        values = self._by_columns(self.map.value, law.loc + score * law.scale)
+        return torch.einsum("ns,nsd->nd", weights, values)
+
+    def feature_mean(self, outputs):
+        values = self._values(self.law(outputs), _FEATURE_NODES)
+        return sum(self._by_columns(self.map.feature, value) for value in values) / _FEATURE_NODES
+
+    def decoder_start(self, start):
+        # Of columns whose rows share values the scores vary by less than one: loadings are those of
+        # correlations, and the noise is what they leave.
+        loadings = start.gain * start.loadings / self.feature_scale[:, None]
+        noise = np.maximum(1 - (loadings**2).sum(axis=1), _LEAST_START_NOISE)
+        weight = np.vstack([loadings, np.zeros_like(loadings)])
+        return weight, np.concatenate([start.mean - self._standard_mean, np.log(noise)])
+
+    def least_noise(self):
+        return _START_FLOOR * self.feature_scale**2
+
+
+def _log_ndtr(x):
+    """log Phi(x); torch's own has no digits left in its gradient below -100."""
+    below, above = x.clamp(max=0.0), x.clamp(min=0.0)
+    tail = torch.log(0.5 * torch.special.erfcx(-below * math.sqrt(0.5))) - 0.5 * below**2
+    return torch.where(x < 0, tail, torch.special.ndtr(above).log())

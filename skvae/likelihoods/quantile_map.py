@@ -1,0 +1,336 @@
+"""Strictly monotone maps between columns and their normal scores, learnt from rows."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from scipy.special import ndtr, ndtri
+
+# Two knots of a map are at quantiles at least so far apart, in normal scores,
+_GRID = np.linspace(-4.0, 4.0, 81)
+# with so many rows or this part of them between.
+_LEAST_ROWS = 10
+_LEAST_PART = 1e-3
+# Where a gap between two values is this part of a piece, it is a piece itself.
+_GAP_PART = 2 / 3
+# A value of a rounded column that has so many rows has a knot on both sides, of at most so many.
+_MOST_HEAPS = 500
+# A column is rounded if so few decimals write it,
+_MOST_DECIMALS = 6
+# and float32, in working units, can tell its values apart; knots are as far apart at least.
+_LEAST_WIDTH = 4e-6
+# A value of another column is an atom that has this part of the rows, and so many times as many as
+# its nearest values, on each side so many, usually have.
+_ATOM_PART = 0.01
+_ATOM_TIMES = 10.0
+_NEIGHBOURS = 5
+# Of a column of so few values each of this part of the rows is one.
+_FEW_VALUES = 20
+# Rows that a piece of a map has at least, where none is in it, and all such pieces at most.
+_LEAST_OF_PIECE = 0.5
+_EMPTY_PART = 0.01
+# Features are cut at such scores.
+_MOST_EXTREME = 6.0
+
+
+@dataclass(frozen=True)
+class QuantileMap:
+    """Maps of d columns, each a rational quadratic spline through knots; linear beyond them.
+
+    All are tensors of a row for each column.
+
+    Attributes
+    ----------
+    knots : (d, m)
+        Values x, rising; an atom has two equal ones.
+    scores : (d, m)
+        Their normal scores, strictly rising.
+    left, right : (d, m - 1)
+        Slopes at the beginning and at the end of each piece.
+    step : (d,)
+        What the column is rounded to; 0 where it is not rounded.
+    atoms : (d, a)
+        Values of atoms, rising; infinity behind the last.
+    atom_scores : (d, a, 2)
+        Between which scores an atom is.
+    limits : (d, 2)
+        Scores of the least and of the greatest value of the rows.
+
+    References
+    ----------
+    J. A. Gregory, R. Delbourgo, "Piecewise Rational Quadratic Interpolation to Monotonic Data",
+    IMA Journal of Numerical Analysis 2, 1982, equations 2.3 to 2.5.
+    """
+
+    knots: torch.Tensor
+    scores: torch.Tensor
+    left: torch.Tensor
+    right: torch.Tensor
+    step: torch.Tensor
+    atoms: torch.Tensor
+    atom_scores: torch.Tensor
+    limits: torch.Tensor
+
+    def tensors(self):
+        """All of it by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def to(self, like):
+        """The same in the dtype and on the device of a tensor."""
+        return QuantileMap(**{name: tensor.to(like) for name, tensor in self.tensors().items()})
+
+    def score(self, x):
+        """Normal scores of rows x (n, d), and the slope of the maps there."""
+        piece = torch.searchsorted(self.knots, x.T.contiguous(), right=True) - 1
+        piece = piece.clamp(0, self.knots.shape[1] - 2)
+        start, end, low, high, left, right = self._pieces(piece)
+        slope = (high - low) / (end - start)
+        inside = torch.maximum(torch.minimum(x, end), start)
+        part = (inside - start) / (end - start)
+        both = part * (1 - part)
+        bend = slope + (left + right - 2 * slope) * both
+        score = low + (high - low) * (slope * part**2 + left * both) / bend
+        turned = right * part**2 + 2 * slope * both + left * (1 - part) ** 2
+        slope = (slope / bend) ** 2 * turned
+        # Beyond the outermost knots straight on.
+        return score + slope * (x - inside), slope
+
+    def value(self, score):
+        """Values of which rows (n, d) are the normal scores: of an atom's interval the atom, of
+        rounded columns rounded ones, and beyond the limits the values there."""
+        score = torch.maximum(torch.minimum(score, self.limits[:, 1]), self.limits[:, 0])
+        piece = torch.searchsorted(self.scores, score.T.contiguous(), right=True) - 1
+        piece = piece.clamp(0, self.knots.shape[1] - 2)
+        start, end, low, high, left, right = self._pieces(piece)
+        # An atom's piece is flat, any slope does.
+        slope = (high - low) / torch.where(end > start, end - start, 1.0)
+        rise, excess = score - low, left + right - 2 * slope
+        square = (high - low) * (slope - left) + rise * excess
+        linear = (high - low) * left - rise * excess
+        root = (linear**2 + 4 * square * slope * rise).clamp(min=0).sqrt()
+        x = start + 2 * slope * rise / (linear + root) * (end - start)
+        step = torch.where(self.step > 0, self.step, 1.0)
+        offset = self.knots[:, 1] + 0.5 * step
+        return torch.where(self.step > 0, offset + step * ((x - offset) / step).round(), x)
+
+    def _pieces(self, piece):
+        """Of each cell what its piece (d, n) is made of: ends, scores and slopes, all (n, d)."""
+        next_ = piece + 1
+        of_knots = [(self.knots, piece), (self.knots, next_)]
+        of_scores = [(self.scores, piece), (self.scores, next_)]
+        of_slopes = [(self.left, piece), (self.right, piece)]
+        return [a.gather(1, at).T for a, at in (*of_knots, *of_scores, *of_slopes)]
+
+    def interval(self, x):
+        """Between which normal scores rows x (n, d) are, the same two but for atoms and values of
+        rounded columns, and the slope of the map."""
+        low, slope = self.score(x - 0.5 * self.step)
+        high = low
+        if (self.step > 0).any():
+            high = torch.where(self.step > 0, self.score(x + 0.5 * self.step)[0], low)
+        if self.atoms.shape[1]:
+            atom, place = self._nearest_atoms(x)
+            scores = self.atom_scores
+            ends = [scores[..., end].contiguous().gather(1, place).T for end in (0, 1)]
+            low, high = (
+                torch.where(atom, of_atom, of_map)
+                for of_atom, of_map in zip(ends, (low, high), strict=True)
+            )
+        return low, high, slope
+
+    def _nearest_atoms(self, x):
+        """Whether rows x (n, d) are at atoms, and at which (d, n)."""
+        x = x.T.contiguous()
+        above = torch.searchsorted(self.atoms, x).clamp(max=self.atoms.shape[1] - 1)
+        below = (above - 1).clamp(min=0)
+        far_above, far_below = ((self.atoms.gather(1, at) - x).abs() for at in (above, below))
+        place = torch.where(far_below < far_above, below, above)
+        # Near enough, should x have come in another precision.
+        near = torch.minimum(far_above, far_below) <= _LEAST_WIDTH * (1 + x.abs())
+        return near.T, place
+
+    def feature(self, x):
+        """The normal score of the middle of the probability of each value, (n, d)."""
+        low, high, _ = self.interval(x)
+        middle = 0.5 * (torch.special.ndtr(low) + torch.special.ndtr(high))
+        middle = torch.special.ndtri(middle.clamp(1e-7, 1 - 1e-7))
+        # Of a value without a width its own, to where a distribution function has no digits.
+        return torch.where(high > low, middle, low).clamp(-_MOST_EXTREME, _MOST_EXTREME)
+
+
+def quantile_map(X, centre, scale):
+    """The maps of the columns of rows X (n, d) between values in working units,
+    (X - centre) / scale, and normal scores.
+
+    Returns
+    -------
+    QuantileMap
+        In float64.
+    decimals : ndarray of shape (d,)
+        To how many decimals each column is rounded; -1 where it is not.
+    """
+    columns = [_column(*column) for column in zip(X.T, centre, scale, strict=True)]
+    n_knots = max(len(knots) for knots, *_ in columns)
+    padded = [_padded(knots, scores, n_knots) for knots, scores, _ in columns]
+    knots, scores = (np.stack(arrays) for arrays in zip(*padded, strict=True))
+    left, right = (np.stack(arrays) for arrays in zip(*map(_slopes, knots, scores), strict=True))
+    places = [np.flatnonzero(np.diff(x) == 0) for x in knots]
+    atoms = np.full((len(columns), max(map(len, places))), np.inf)
+    atom_scores = np.zeros((*atoms.shape, 2))
+    for j, at in enumerate(places):
+        atoms[j, : len(at)] = knots[j, at]
+        atom_scores[j, : len(at)] = scores[j, at[:, None] + [0, 1]]
+    decimals = np.array([decimals for *_, decimals in columns])
+    step = np.where(decimals >= 0, 10.0**-decimals / scale, 0.0)
+    tensors = map(torch.from_numpy, (knots, scores, left, right, step, atoms, atom_scores))
+    ends = torch.from_numpy((np.stack([X.min(axis=0), X.max(axis=0)]) - centre) / scale)
+    maps = QuantileMap(*tensors, limits=torch.empty(0))
+    return replace(maps, limits=maps.score(ends)[0].T.contiguous()), decimals
+
+
+def _column(X, centre, scale):
+    """Knots, in working units, and scores of a column, and its decimals."""
+    values, counts = np.unique(X, return_counts=True)
+    decimals = _decimals(values, centre, scale)
+    rows = np.concatenate([[0], np.cumsum(counts)])
+    if decimals >= 0:
+        # In steps: halves between whole numbers are exact.
+        whole = np.round(values / 10.0**-decimals)
+        edges = np.unique(np.concatenate([whole - 0.5, whole + 0.5]))
+        below = rows[np.searchsorted(whole, edges)]
+        heaps = whole[counts >= max(_LEAST_ROWS, np.sort(counts)[-_MOST_HEAPS:][0])]
+        wanted = np.isin(edges, np.concatenate([heaps - 0.5, heaps + 0.5]))
+        wanted[[0, -1]] = True
+        edges = edges * 10.0**-decimals
+    else:
+        atom = _are_atoms(counts)
+        at = np.flatnonzero(atom)
+        ordinary = ~(atom[1:] | atom[:-1])
+        outer = ~atom[[0, -1]]
+        middles = 0.5 * (values[1:] + values[:-1])
+        edges = [middles[ordinary], values[[0, -1]][outer], np.repeat(values[at], 2)]
+        below = [rows[1:-1][ordinary], rows[[0, -1]][outer], rows[at[:, None] + [0, 1]].ravel()]
+        edges, below = np.concatenate(edges), np.concatenate(below)
+        wanted = np.arange(len(edges)) >= ordinary.sum()
+        order = np.lexsort((below, edges))
+        edges, below, wanted = edges[order], below[order], wanted[order]
+    wanted |= _at_quantiles(below, len(X))
+    edges, below = edges[wanted], below[wanted]
+    if decimals < 0:
+        edges, below = _with_gaps(edges, below, values, rows)
+    knots, below = _apart((edges - centre) / scale, below)
+    return *_with_tails(knots, _normal_scores(below)), decimals
+
+
+def _decimals(values, centre, scale):
+    """How many decimals write all values, which float32 can tell apart; or -1."""
+    farthest = np.abs((values - centre) / scale).max()
+    for decimals in range(_MOST_DECIMALS + 1):
+        step = 10.0**-decimals
+        if step / scale < 2 * _LEAST_WIDTH * (1 + farthest):
+            break
+        # As float32 has them, too, but no number by chance.
+        allowed = np.minimum(1.5e-7 * np.abs(values), 1e-3 * step)
+        if (np.abs(values - np.round(values, decimals)) <= allowed).all():
+            return decimals
+    return -1
+
+
+def _are_atoms(counts):
+    """Which values are atoms, from how many rows have each, by value."""
+    atom = counts >= max(_LEAST_ROWS, _ATOM_PART * counts.sum())
+    if len(counts) > _FEW_VALUES:
+        for i in np.flatnonzero(atom):
+            around = np.r_[counts[max(0, i - _NEIGHBOURS) : i], counts[i + 1 : i + 1 + _NEIGHBOURS]]
+            atom[i] = counts[i] >= _ATOM_TIMES * np.median(around)
+    return atom | (len(counts) == 1)
+
+
+def _at_quantiles(below, n_rows):
+    """Which edges of cells are at about evenly spaced normal scores, from the rows below each."""
+    wanted = np.zeros(len(below), dtype=bool)
+    least, last = max(_LEAST_ROWS, _LEAST_PART * n_rows), 0
+    for place in np.searchsorted(below, n_rows * ndtr(_GRID)):
+        if place < len(below) and last + least <= below[place] <= n_rows - least:
+            wanted[place], last = True, below[place]
+    return wanted
+
+
+def _with_gaps(edges, below, values, rows):
+    """Edges and the rows below them, with more where there is a gap between values, of which
+    `rows` are below. The outermost pieces are tails, which are all gaps."""
+    more = []
+    for i in range(1, len(edges) - 2):
+        inside = slice(*np.searchsorted(values, edges[i : i + 2]))
+        gaps = np.diff(values[inside])
+        if len(gaps) and gaps.max() > _GAP_PART * (edges[i + 1] - edges[i]):
+            more.append(inside.start + gaps.argmax())
+    more = np.array(more, dtype=int)
+    edges = np.concatenate([edges, values[more], values[more + 1]])
+    below = np.concatenate([below, rows[more + 1], rows[more + 1]])
+    order = np.lexsort((below, edges))
+    return edges[order], below[order]
+
+
+def _apart(knots, below):
+    """Knots without those that are too near to others, but the two of an atom."""
+    pair = np.diff(knots) == 0
+    fixed = np.r_[pair, False] | np.r_[False, pair]
+    kept = [0]
+    for i in range(1, len(knots)):
+        near = knots[i] - knots[kept[-1]] < _LEAST_WIDTH * (1 + abs(knots[i]))
+        if near and not (pair[i - 1] and kept[-1] == i - 1):
+            if not fixed[i]:
+                continue
+            if not fixed[kept[-1]]:
+                kept.pop()
+        kept.append(i)
+    return knots[kept], below[kept]
+
+
+def _normal_scores(below):
+    """Normal scores of knots, of which so many rows are below each."""
+    rows = np.diff(below).astype(float)
+    empty = rows < _LEAST_OF_PIECE
+    most = _EMPTY_PART * rows.sum() / max(1, empty.sum())
+    rows[empty] = min(_LEAST_OF_PIECE, most)
+    below = np.concatenate([[0.0], np.cumsum(rows)])
+    return ndtri((below + 0.5) / (below[-1] + 1))
+
+
+def _with_tails(knots, scores):
+    """Knots and scores with one more at each end, along the outermost pieces."""
+    steps = np.diff(knots)
+    slopes = np.diff(scores) / np.where(steps > 0, steps, 1.0)
+    widths = np.maximum(1 / slopes[[0, -1]], 1e-3 * (1 + np.abs(knots[[0, -1]])))
+    outer = knots[[0, -1]] + [-widths[0], widths[1]]
+    rise = slopes[[0, -1]] * widths
+    return (
+        np.concatenate([outer[:1], knots, outer[1:]]),
+        np.concatenate([scores[:1] - rise[0], scores, scores[-1:] + rise[1]]),
+    )
+
+
+def _padded(knots, scores, n_knots):
+    """As many knots, those behind the last along its piece."""
+    more = np.arange(1, n_knots - len(knots) + 1)
+    return (
+        np.concatenate([knots, knots[-1] + more * (knots[-1] - knots[-2])]),
+        np.concatenate([scores, scores[-1] + more * (scores[-1] - scores[-2])]),
+    )
+
+
+def _slopes(knots, scores):
+    """Slopes at the beginning and the end of each piece: the geometric mean of two pieces' where
+    they meet, but a piece's own at atoms and in the tails."""
+    steps = np.diff(knots)
+    flat = steps == 0
+    slopes = np.diff(scores) / np.where(flat, 1.0, steps)
+    joined = ~(flat[1:] | flat[:-1])
+    joined[0] = False
+    mean = np.sqrt(slopes[1:] * slopes[:-1])
+    left, right = slopes.copy(), slopes.copy()
+    left[1:] = np.where(joined, mean, slopes[1:])
+    right[:-1] = np.where(joined, mean, slopes[:-1])
+    # The last piece of the training rows meets a tail, which is straight.
+    return left, right

@@ -1,0 +1,329 @@
+"""Tables of mixed columns through the estimators: DataFrames in, DataFrames out."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skvae import VAEImputer, VAETransformer
+from skvae.likelihoods import Categorical, Gaussian, QuantileGaussian
+
+pd = pytest.importorskip("pandas")
+
+NAMES = ["city", "size", "sold", "price", "rooms", "built", "grade"]
+OBSERVED = {"missing_values": "observed"}
+
+
+def table(n=300, seed=0):
+    """Flats: price grows with size, size with the city's rank."""
+    random = np.random.RandomState(seed)
+    z = random.normal(size=n)
+    city = np.array(["Bern", "Rome", "Oslo"])[
+        np.digitize(z + 0.3 * random.normal(size=n), [-0.5, 0.5])
+    ]
+    rooms = np.clip(np.round(3 + z + 0.3 * random.normal(size=n)), 1, 8).astype("int32")
+    days = np.round(9000 + 2000 * z + 500 * random.normal(size=n)).astype(int)
+    return pd.DataFrame(
+        {
+            "city": city,
+            "size": np.exp(4 + 0.4 * z + 0.1 * random.normal(size=n)).astype("float32"),
+            "sold": z + 0.5 * random.normal(size=n) > 0,
+            "price": np.where(z < -0.3, 0.0, np.exp(z + 0.2 * random.normal(size=n))),
+            "rooms": rooms,
+            "built": pd.to_datetime(days, unit="D").astype("datetime64[us]"),
+            "grade": pd.Categorical.from_codes(
+                np.digitize(z, [-0.4, 0.6]), ["low", "middle", "high", "never"], ordered=True
+            ),
+        }
+    )
+
+
+def model(k=2, **parameters):
+    settings = {"likelihood": "auto", "max_epochs": 3, "random_state": 0} | parameters
+    return VAETransformer(k, **settings)
+
+
+def with_holes(frame, part=0.15, seed=1):
+    """The frame with missing cells in all columns, ints and bools nullable."""
+    holes = np.random.RandomState(seed).uniform(size=frame.shape) < part
+    frame = frame.astype({"rooms": "Int32", "sold": "boolean"})
+    for j, name in enumerate(frame.columns):
+        frame[name] = frame[name].mask(holes[:, j])
+    return frame
+
+
+def both(frame):
+    """The frame as pandas and as polars have it."""
+    pl = pytest.importorskip("polars")
+    return {"pandas": frame, "polars": pl.from_pandas(frame)}
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+class TestFrames:
+    def test_rows_come_back_as_they_were(self, library):
+        frame = both(table())[library]
+        vae = model().fit(frame)
+        T = vae.transform(frame)
+        assert T.shape == (300, 2)
+        for rows in (vae.sample(50, random_state=0), vae.inverse_transform(T)):
+            assert type(rows) is type(frame)
+            assert list(rows.columns) == NAMES
+            assert list(rows.dtypes) == list(frame.dtypes)
+        assert np.isfinite(vae.score_samples(frame)).all()
+
+    def test_draws_are_like_the_rows(self, library):
+        frame = both(table(2000))[library]
+        draws = model(max_epochs=0).fit(frame).sample(4000, random_state=0)
+        rows, draws = (pd.DataFrame({c: f[c].to_numpy() for c in NAMES}) for f in (frame, draws))
+        # Atoms, whole numbers, bounds and shares.
+        assert (draws["price"] == 0).mean() == pytest.approx((rows["price"] == 0).mean(), abs=0.05)
+        assert draws["price"].between(0, rows["price"].max()).all()
+        assert draws["rooms"].between(1, 8).all()
+        for name in ("city", "sold", "grade"):
+            shares = (f[name].value_counts(normalize=True) for f in (rows, draws))
+            assert next(shares).sub(next(shares), fill_value=0).abs().max() < 0.06
+        assert abs(rows["built"].median() - draws["built"].median()) < pd.Timedelta(days=200)
+        assert (draws["built"].dt.normalize() == draws["built"]).all()
+
+    def test_missing_cells_are_filled_by_their_kind(self, library):
+        whole = table()
+        holed = with_holes(whole)
+        frame = both(holed)[library]
+        vae = model(**OBSERVED).fit(frame)
+        assert np.isfinite(vae.score_samples(frame)).all()
+        filled = vae.impute(frame)
+        assert list(filled.dtypes) == list(frame.dtypes)
+        for name in NAMES:
+            was, now = (pd.Series(f[name].to_list()) for f in (frame, filled))
+            seen = holed[name].notna().to_numpy()
+            assert not now.isna().any()
+            pd.testing.assert_series_equal(was[seen], now[seen], check_dtype=False)
+        # Better than the most frequent category.
+        lost = holed["grade"].isna().to_numpy()
+        right = np.array(filled["grade"].to_list())[lost] == whole["grade"].to_numpy()[lost]
+        assert right.mean() > 0.6
+
+    def test_rows_given_some_cells(self, library):
+        frame = both(table(1000))[library]
+        vae = model(**OBSERVED).fit(frame)
+        given = vae.sample(400, random_state=0, given={"city": "Oslo", "rooms": 5})
+        assert set(given["city"].to_list()) == {"Oslo"}
+        assert set(given["rooms"].to_list()) == {5}
+        high = np.mean(np.array(given["grade"].to_list()) == "high")
+        overall = np.mean(np.array(frame["grade"].to_list()) == "high")
+        assert high > overall + 0.4
+
+    def test_imputer(self, library):
+        holed = with_holes(table())
+        frame = both(holed)[library]
+        filled = VAEImputer(random_state=0, n_draws=50, add_indicator=True).fit_transform(frame)
+        assert type(filled) is type(frame)
+        assert list(filled.columns[:7]) == NAMES
+        assert list(filled.columns[7:]) == [f"missingindicator_{name}" for name in NAMES]
+        assert list(filled.dtypes[:7]) == list(frame.dtypes)
+        assert sum(pd.Series(filled[name].to_list()).isna().sum() for name in NAMES) == 0
+        seen = holed["price"].notna().to_numpy()
+        np.testing.assert_array_equal(
+            filled["price"].to_numpy()[seen], frame["price"].to_numpy()[seen]
+        )
+
+
+class TestLaws:
+    def test_auto_goes_by_what_columns_are(self):
+        vae = model(max_epochs=0).fit(table())
+        assert vae.likelihood_ == [
+            ("quantile_gaussian", ["size", "price", "rooms", "built"]),
+            ("categorical", ["city", "sold", "grade"]),
+        ]
+        assert [type(law) for law in vae.net_.module_.likelihood.laws] == [
+            QuantileGaussian,
+            Categorical,
+        ]
+
+    def test_auto_of_an_array_is_one_law_as_before(self):
+        X = table()[["size", "price"]].to_numpy()
+        assert model(max_epochs=0).fit(X).likelihood_ == "gaussian"
+
+    def test_given_laws(self):
+        numbers = ["size", "price", "rooms", "built"]
+        laws = [("gaussian", numbers), ("bernoulli", "sold"), ("categorical", ["city", "grade"])]
+        vae = model(likelihood=laws).fit(table())
+        assert type(vae.net_.module_.likelihood.laws[0]) is Gaussian
+        assert list(vae.sample(5).dtypes) == list(table().dtypes)
+
+    def test_a_law_of_numbers_for_categories_is_refused(self):
+        laws = [("gaussian", ["size", "city"]), ("categorical", ["sold", "grade"])]
+        rest = table().drop(columns=["price", "rooms", "built"])
+        with pytest.raises(ValueError, match="column 'city', which holds categories, to Gaussian"):
+            model(likelihood=laws).fit(rest)
+
+    def test_one_law_stays_pcas(self):
+        frame = table()[["size", "price"]].astype(float)
+        vae = model(1, likelihood="gaussian").fit(frame)
+        assert type(vae.inverse_transform(vae.transform(frame))) is np.ndarray
+        with pytest.raises(ValueError, match="could not convert"):
+            model(likelihood="gaussian").fit(table())
+
+    @pytest.mark.parametrize("listed", [["rooms"], [4], [False] * 4 + [True, False, False]])
+    def test_categorical_features(self, listed):
+        vae = model(categorical_features=listed, max_epochs=0).fit(table())
+        assert ("categorical", ["city", "sold", "rooms", "grade"]) in vae.likelihood_
+        assert list(vae.sample(5).dtypes) == list(table().dtypes)
+
+    def test_an_array_with_categories(self):
+        X = table()[["city", "size", "rooms"]].to_numpy(dtype=object)
+        vae = model(categorical_features=[0]).fit(X)
+        draws = vae.sample(20, random_state=0)
+        assert draws.dtype == object
+        assert set(draws[:, 0]) <= {"Bern", "Rome", "Oslo"}
+        assert vae.transform(X).shape == (300, 2)
+        with pytest.raises(ValueError, match="categorical_features need likelihood='auto'"):
+            model(likelihood="gaussian", categorical_features=[0]).fit(X)
+
+    def test_same_bits_and_pickles(self):
+        frame = table()
+        first, second = (model().fit(frame) for _ in range(2))
+        np.testing.assert_array_equal(first.transform(frame), second.transform(frame))
+        other = pickle.loads(pickle.dumps(first))
+        pd.testing.assert_frame_equal(
+            other.sample(9, random_state=1), first.sample(9, random_state=1)
+        )
+        assert clone(first).get_params()["likelihood"] == "auto"
+
+    def test_pipeline_and_grid(self):
+        frame = table(200)
+        y = frame.pop("sold")
+        pipeline = make_pipeline(model(1, max_epochs=1), LogisticRegression())
+        search = GridSearchCV(pipeline, {"vaetransformer__n_components": [1, 2]}, cv=2).fit(
+            frame, y
+        )
+        assert search.best_score_ > 0.7
+
+    def test_streams(self):
+        frame = table(400)
+        vae = model().partial_fit(frame[:200])
+        vae.partial_fit(frame[200:])
+        assert vae.n_samples_ == 400
+        odd = frame.assign(city="Paris")
+        with pytest.raises(ValueError, match="'Paris' at row 0"):
+            vae.partial_fit(odd)
+        assert vae.n_samples_ == 400
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return model(**OBSERVED).fit(table())
+
+
+class TestBadTables:
+    """Every one of these is refused in words, and nothing fitted is lost."""
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            (lambda f: f.drop(columns="city"), ValueError, "missing.*\n.*city"),
+            (lambda f: f[NAMES[::-1]], ValueError, "same order"),
+            (lambda f: f.assign(more=1), ValueError, "unseen.*\n.*more"),
+            (lambda f: f.assign(price="dear"), TypeError, "'price' held numbers.*strings now"),
+            (lambda f: f.assign(city=1.0), TypeError, "'city' held strings.*numbers now"),
+            (lambda f: f.assign(built="1999"), TypeError, "'built' held dates"),
+            (lambda f: f.assign(city="Paris"), ValueError, "'city' holds 'Paris' at row 0"),
+            (lambda f: f.assign(grade="never"), ValueError, "'grade' holds 'never' at row 0"),
+            (lambda f: f.assign(price=np.inf), ValueError, "inf at row 0, column 'price'"),
+            (lambda f: f.assign(city=[1, *["Bern"] * 299]), TypeError, "'city' mixes numbers"),
+            (lambda f: f[:0], ValueError, "0 sample"),
+            (lambda f: f.to_numpy()[:, :3], ValueError, "3 features"),
+        ],
+    )
+    def test_at_transform(self, fitted, change, error, message):
+        before = fitted.transform(table())
+        with pytest.raises(error, match=message), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names that an array lacks
+            fitted.transform(change(table()))
+        np.testing.assert_array_equal(fitted.transform(table()), before)
+
+    @pytest.mark.parametrize(
+        ("change", "error", "message"),
+        [
+            (lambda f: f.assign(city=[1, *["Bern"] * 299]), TypeError, "'city' mixes numbers"),
+            (
+                lambda f: f.assign(city=[("a",)] * 300),
+                TypeError,
+                "'city' holds values of type tuple",
+            ),
+            (lambda f: f.assign(price=1j), TypeError, "'price' has dtype complex128"),
+            (lambda f: f.assign(price=None), ValueError, "no observed value: 'price'"),
+            (lambda f: f[:0], ValueError, "0 sample"),
+            (lambda f: f[:1], ValueError, "1 sample"),
+            (lambda f: f[[]], ValueError, "no columns"),
+            (
+                lambda f: f.set_axis([*NAMES[:-1], "city"], axis=1),
+                ValueError,
+                "2 columns named 'city'",
+            ),
+        ],
+    )
+    def test_in_fit(self, change, error, message):
+        with pytest.raises(error, match=message):
+            model(**OBSERVED).fit(change(table()))
+
+    def test_missing_cells_need_to_be_asked_for(self):
+        with pytest.raises(ValueError, match=r"'city'.*missing_values='observed'"):
+            model().fit(with_holes(table()))
+
+    def test_too_many_categories(self):
+        frame = pd.DataFrame({"id": np.arange(20_000).astype(str), "x": np.arange(20_000.0)})
+        with pytest.raises(ValueError, match="'id' has 20000 categories, more than 10000"):
+            model(1, max_epochs=0).fit(frame)
+
+    def test_unknown_categories_as_missing(self):
+        vae = model(handle_unknown="missing", **OBSERVED).fit(table())
+        odd, holed = table(), table()
+        odd.loc[3, "city"], holed.loc[3, "city"] = "Paris", None
+        np.testing.assert_array_equal(vae.score_samples(odd), vae.score_samples(holed))
+        with pytest.raises(ValueError, match="needs missing_values='observed'"):
+            model(handle_unknown="missing").fit(table())
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"town": "Bern"}, "given has column 'town'"),
+            ({"city": "Paris"}, "'Paris'"),
+            ({7: "Bern"}, "given has column 7"),
+            ({"price": "dear"}, "'price' held numbers"),
+        ],
+    )
+    def test_given_cells_of_no_sense(self, fitted, given, message):
+        with pytest.raises((ValueError, TypeError), match=message):
+            fitted.sample(3, given=given)
+
+    def test_given_cells_need_a_model_of_missing_ones(self):
+        with pytest.raises(ValueError, match="missing_values='observed' in fit"):
+            model(max_epochs=0).fit(table()).sample(3, given={"city": "Bern"})
+
+
+def test_given_cells_of_an_array():
+    """Of a Gaussian the rows given a cell are those of the conditional law."""
+    random = np.random.RandomState(0)
+    z = random.normal(size=(3000, 1))
+    X = z * [1.0, 2.0, -1.0] + 0.3 * random.normal(size=(3000, 3))
+    vae = VAETransformer(1, max_epochs=0, random_state=0, **OBSERVED).fit(X)
+    draws = vae.sample(4000, random_state=0, given={0: 1.5})
+    S, mean = vae.get_covariance(), X.mean(axis=0)
+    expected = mean[1:] + S[1:, 0] / S[0, 0] * (1.5 - mean[0])
+    covariance = S[1:, 1:] - np.outer(S[1:, 0], S[0, 1:]) / S[0, 0]
+    assert (draws[:, 0] == 1.5).all()
+    np.testing.assert_allclose(draws[:, 1:].mean(axis=0), expected, atol=0.05)
+    np.testing.assert_allclose(np.cov(draws[:, 1:].T), covariance, atol=0.03)
+
+
+def test_rare_given_cells_are_told():
+    """Cells that contradict each other are what few of the draws lead to."""
+    vae = model(2, **OBSERVED).fit(table())
+    with pytest.warns(UserWarning, match="latent vectors"):
+        vae.sample(200, random_state=0, given={"rooms": 8, "grade": "low", "size": 15.0})

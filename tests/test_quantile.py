@@ -1,0 +1,202 @@
+"""The maps of QuantileGaussian, and columns of every shape that go through them."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+from skvae import VAETransformer
+from skvae.likelihoods import QuantileGaussian
+
+random = np.random.RandomState(0)
+N = 3000
+COLUMNS = {
+    "normal": random.normal(size=N),
+    "far from zero": 1e6 + random.normal(size=N),
+    "skewed": np.exp(2 * random.normal(size=N)),
+    "of two modes": np.r_[random.normal(-5, 1, N // 2), random.normal(5, 0.1, N // 2)],
+    "heavy tails": random.standard_cauchy(N),
+    "bounded": random.uniform(size=N),
+    "whole": random.poisson(3, N).astype(float),
+    "heaped": np.where(random.uniform(size=N) < 0.5, 40.0, random.randint(1, 99, N)),
+    "wide and whole": np.round(np.exp(random.normal(10, 1, N))),
+    "one decimal": np.round(random.normal(size=N), 1),
+    "two values": random.choice([-0.123456789, 2.987654321], N),
+    "zeros": np.where(random.uniform(size=N) < 0.7, 0.0, random.gamma(2, 100, N)),
+    "zeros and a cap": np.clip(random.normal(0.123456789, 1, N), 0, 1.987654321),
+    "constant": np.full(N, 3.25),
+    "constant, not rounded": np.full(N, 1 / 3),
+    "few rows": random.normal(size=7),
+    "float32": random.normal(size=N).astype(np.float32).astype(float),
+    "float32, two decimals": np.round(random.normal(size=N), 2).astype(np.float32).astype(float),
+}
+ATOMS = {
+    "zeros": [0.0],
+    "zeros and a cap": [0.0, 1.987654321],
+    "two values": [-0.123456789, 2.987654321],
+    "constant, not rounded": [1 / 3],
+}
+# Whole numbers of which float32 could not tell the halves apart are not seen as rounded.
+DECIMALS = {"whole": 0, "heaped": 0, "wide and whole": -1, "one decimal": 1, "constant": 2}
+DECIMALS |= {"float32, two decimals": 2}
+
+
+def law_of(name):
+    likelihood = QuantileGaussian(1)
+    likelihood.set_units(COLUMNS[name][:, None])
+    return likelihood.double()
+
+
+def working(likelihood, x):
+    return torch.as_tensor((np.reshape(x, (-1, 1)) - likelihood.centre) / likelihood.scale)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+class TestMap:
+    def test_decimals_and_atoms(self, name):
+        likelihood = law_of(name)
+        assert likelihood.decimals[0] == DECIMALS.get(name, -1)
+        atoms = likelihood.exact_map.atoms[0].numpy() * likelihood.scale + likelihood.centre
+        np.testing.assert_allclose(atoms, ATOMS.get(name, []), atol=1e-12)
+
+    def test_scores_are_those_of_the_rows_below(self, name):
+        likelihood, x = law_of(name), COLUMNS[name]
+        begin, end, _ = (
+            part.numpy()[:, 0] for part in likelihood.map.interval(working(likelihood, x))
+        )
+        below = (x[:, None] < x).mean(axis=0)
+        up_to = (x[:, None] <= x).mean(axis=0)
+        # Knots are a tenth of a standard deviation, or ten rows and what is around, apart.
+        allowed = 0.03 + 2 * 10 / len(x)
+        middle = 0.5 * (stats.norm.cdf(begin) + stats.norm.cdf(end))
+        assert np.abs(middle - 0.5 * (below + up_to)).max() < allowed
+
+    def test_strictly_monotone_and_its_own_inverse(self, name):
+        likelihood = law_of(name)
+        maps, low_high = likelihood.exact_map, likelihood.exact_map.limits[0]
+        scores = torch.linspace(*low_high.tolist(), 5001, dtype=torch.float64)[:, None]
+        x = maps.value(scores)
+        assert (x.diff(dim=0) >= 0).all()
+        begin, end, slope = maps.interval(x)
+        assert (slope > 0).all()
+        # A value's interval holds the scores that lead to it.
+        assert (begin <= scores + 1e-9).all()
+        assert (end >= scores - 1e-9).all()
+        beyond = (
+            torch.tensor([[-50.0], [-9.0], [9.0], [50.0]], dtype=torch.float64) + 0 * scores[:4]
+        )
+        found = maps.value(beyond)[:, 0].numpy() * likelihood.scale + likelihood.centre
+        x = COLUMNS[name]
+        np.testing.assert_allclose(found, [x.min(), x.min(), x.max(), x.max()], rtol=1e-7)
+
+    def test_slope_is_the_derivative(self, name):
+        maps = law_of(name).exact_map
+        x = torch.linspace(-6, 6, 4001, dtype=torch.float64)[:, None]
+        _, slope = maps.score(x)
+        ahead, behind = maps.score(x + 1e-7)[0], maps.score(x - 1e-7)[0]
+        found = (ahead - behind) / 2e-7
+        # But where there is a knot between, and the slope another on its other side.
+        knots = maps.knots[0]
+        away = ((x - knots).abs() > 1e-6).all(dim=1)
+        assert away.sum() > 3000
+        np.testing.assert_allclose(found[away], slope[away], rtol=1e-4, atol=1e-6)
+
+    def test_integrates_to_one(self, name):
+        likelihood = law_of(name)
+        outputs = torch.tensor([[0.3, -0.7]], dtype=torch.float64)
+
+        def density(x):
+            rows = working(likelihood, x)
+            return likelihood.log_prob(outputs, rows)[:, 0].exp().numpy()
+
+        maps = likelihood.exact_map
+        step = 10.0 ** -likelihood.decimals[0] if likelihood.decimals[0] >= 0 else None
+        knots = maps.knots[0].numpy() * likelihood.scale + likelihood.centre
+        if step is not None:
+            low, high = knots[[0, -1]] + 40 * np.diff(knots)[[0, -1]] * [-1, 1]
+            values = np.arange(np.round(low / step), np.round(high / step) + 1) * step
+            # Whole numbers by the million only where the density is narrow.
+            total = density(values).sum() * step
+        else:
+            total = density(maps.atoms[0].numpy() * likelihood.scale + likelihood.centre).sum()
+            inner = np.unique(knots)
+            outer = [
+                inner[0] - 60 * (inner[1] - inner[0]),
+                inner[-1] + 60 * (inner[-1] - inner[-2]),
+            ]
+            for begin, end in zip(np.r_[outer[0], inner], np.r_[inner, outer[1]], strict=True):
+                # Inside of the pieces: their ends can be atoms.
+                inside = np.linspace(begin, end, 402)[1:-1]
+                total += density(0.5 * (inside[1:] + inside[:-1])).mean() * (end - begin)
+        assert total == pytest.approx(1, abs=0.01)
+
+    def test_draws_have_the_distribution_of_the_rows(self, name):
+        likelihood, x = law_of(name), COLUMNS[name]
+        torch.manual_seed(0)
+        outputs = torch.zeros(20_000, 2, dtype=torch.float64)
+        draws = likelihood.in_units_of_rows(likelihood.sample(outputs).numpy())[:, 0]
+        # The 0.1 % quantile of the distance of two samples, and what knots leave.
+        allowed = 1.95 * (1 / 20_000 + 1 / len(x)) ** 0.5
+        assert stats.ks_2samp(draws, x).statistic < allowed
+        assert x.min() - 1e-6 <= draws.min() <= draws.max() <= x.max() + 1e-6
+        if likelihood.decimals[0] >= 0:
+            np.testing.assert_array_equal(draws, np.round(draws, likelihood.decimals[0]))
+        for atom in ATOMS.get(name, []):
+            share = (x == atom).mean()
+            assert (draws == atom).mean() == pytest.approx(share, abs=4 * 0.5 / 20_000**0.5)
+
+    def test_finite_in_single_precision_and_far_out(self, name):
+        likelihood = law_of(name).float()
+        far = np.r_[COLUMNS[name][:100], -1e9, 1e9, 0.123]
+        rows = working(likelihood, far).float()
+        for location, log_variance in [(0.0, 0.0), (-30.0, -20.0), (30.0, 40.0)]:
+            outputs = torch.tensor([[location, log_variance]]).repeat(len(far), 1).requires_grad_()
+            log_p = likelihood.log_prob(outputs, rows)
+            log_p.sum().backward()
+            assert torch.isfinite(log_p).all()
+            assert torch.isfinite(outputs.grad).all()
+        assert torch.isfinite(likelihood.features(rows)).all()
+
+
+def test_the_start_is_the_rows_own_distribution():
+    """At the start a model's draws have the columns' own distributions and their correlations."""
+    rng = np.random.RandomState(1)
+    z = rng.normal(size=(2000, 1))
+    u = 0.8 * z + 0.6 * rng.normal(size=(2000, 3))
+    X = np.column_stack(
+        [np.exp(2 * u[:, 0]), np.round(5 * u[:, 1]), np.maximum(u[:, 2], 0.1234567)]
+    )
+    vae = VAETransformer(1, likelihood="quantile_gaussian", max_epochs=0, random_state=0).fit(X)
+    draws = vae.sample(20_000, random_state=0)
+    for j in range(3):
+        assert stats.ks_2samp(draws[:, j], X[:, j]).statistic < 0.045
+    found, expected = (stats.spearmanr(rows).statistic for rows in (draws, X))
+    # Half of the third column is one value: the start is not the optimum there.
+    np.testing.assert_allclose(found, expected, atol=0.08)
+
+
+def test_a_stepwise_density_is_comparable_with_a_density():
+    """Of a normal column, rounded finely, the score is the normal law's."""
+    x = np.random.RandomState(0).normal(size=(4000, 1)) * 3
+    for decimals in (1, 2, 9):
+        law = QuantileGaussian(1)
+        law.set_units(np.round(x, decimals))
+        rows = np.round(x, decimals)[:1000]
+        log_p = law.double().log_prob(torch.zeros(1, 2).double(), working(law, rows)).mean().item()
+        assert log_p == pytest.approx(stats.norm(0, 3).logpdf(rows).mean(), abs=0.03)
+
+
+def test_exp_of_the_score_integrates_to_one():
+    """Over a column of two modes and one of whole numbers, z integrated out by the model."""
+    rng = np.random.RandomState(0)
+    whole = rng.randint(0, 3, 600).astype(float)
+    x = np.where(whole > 0, 3.0, -3.0) + rng.normal(size=600)
+    vae = VAETransformer(
+        1, likelihood="quantile_gaussian", max_epochs=3, n_importance_samples=500, random_state=0
+    ).fit(np.column_stack([x, whole]))
+    grid = np.linspace(-14, 14, 401)
+    total = 0
+    for value in range(-3, 7):
+        rows = np.column_stack([grid, np.full(401, value)])
+        total += integrate.trapezoid(np.exp(vae.score_samples(rows)), grid)
+    assert total == pytest.approx(1, abs=0.03)
