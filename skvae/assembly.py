@@ -45,7 +45,7 @@ SKORCH_PREFIXES = (
 )
 
 
-def trained_net(params, X, seed, *, name_column, earlier=None, weight=None):
+def trained_net(params, X, seed, *, name_column, earlier=None, weight=None, table=None):
     """Build the model on the rows X and train it, to the epoch that is accepted.
 
     Parameters
@@ -60,6 +60,8 @@ def trained_net(params, X, seed, *, name_column, earlier=None, weight=None):
         The net that a warm start goes on from.
     weight : ndarray of shape (n_samples,), optional
         How often each row counts, above zero.
+    table : Table, optional
+        What the columns are, where they have laws by that.
 
     Returns
     -------
@@ -70,7 +72,7 @@ def trained_net(params, X, seed, *, name_column, earlier=None, weight=None):
     """
     rows = rows_of(params, X, chosen_device(params.device), weight)
     if earlier is None:
-        law, likelihood = fresh_likelihood(params, rows, name_column, seed)
+        law, likelihood = fresh_likelihood(params, rows, name_column, seed, table)
         k = n_components_of(params, likelihood, rows, seed)
         vae = build(params, likelihood, k, X.shape)
     else:
@@ -121,7 +123,9 @@ def trained_net(params, X, seed, *, name_column, earlier=None, weight=None):
     return net, start
 
 
-def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0, weight=None):
+def streamed_net(
+    params, X, seed, *, name_column, earlier=None, n_earlier=0, weight=None, table=None
+):
     """Train on the rows X as the next ones of a stream: one pass, nothing held out.
 
     Learning rate and `beta` are constant, and the optimizer goes on from what it remembers. The
@@ -141,6 +145,8 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0, wei
         How many those were.
     weight : ndarray of shape (n_samples,), optional
         How often each row counts, above zero.
+    table : Table, optional
+        What the columns are, where they have laws by that.
 
     Returns
     -------
@@ -150,7 +156,7 @@ def streamed_net(params, X, seed, *, name_column, earlier=None, n_earlier=0, wei
     rows = rows_of(params, X, chosen_device(params.device), weight)
     part = Subset(rows, np.arange(len(rows)))
     if earlier is None:
-        law, likelihood = fresh_likelihood(params, rows, name_column, seed)
+        law, likelihood = fresh_likelihood(params, rows, name_column, seed, table)
         k = n_components_of(params, likelihood, rows, seed)
         vae = build(params, likelihood, k, X.shape)
     else:

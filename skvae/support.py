@@ -16,10 +16,10 @@ def rows_of(params, X, device="cpu", weight=None):
     return rows
 
 
-def fresh_likelihood(params, rows, name_column, seed):
+def fresh_likelihood(params, rows, name_column, seed, table=None):
     """The name or factory of the law, "auto" resolved, and what it makes, which has looked at all
-    rows of a `Rows`."""
-    law, table = params.likelihood, params._table
+    rows of a `Rows`; `table` says what the columns are, where they have laws by that."""
+    law = params.likelihood
     with scoped_seed(seed):
         if law == "auto":
             law = suited_likelihood(rows.chunks()) if table is None else _laws_of(table)

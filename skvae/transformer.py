@@ -413,6 +413,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     name_column=column_namer(self),
                     earlier=self.net_ if warm else None,
                     weight=weight,
+                    table=self._table,
                 )
                 kept = self.coordinates_ if warm else None
                 columns, some = Moments(), _row_sample(_MEASURED_ROWS, X.shape[1])
@@ -476,6 +477,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     earlier=self.net_ if fitted else None,
                     n_earlier=columns.count,
                     weight=weight,
+                    table=self._table,
                 )
                 self._measured(net, X, fit_seed, columns, some, weight)
                 self._stream = columns, some
@@ -603,9 +605,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Rows X (float64) with missing cells as reconstructions have them."""
         if not has_missing(X):
             return X
-        likelihood = self.net_.module_.likelihood
-        filled = self.net_.apply("completed", X, prepare=self._units, dtype=_torch_dtype(X))
-        return np.where(np.isnan(X), likelihood.in_units_of_rows(filled), X)
+        holed, filled = np.isnan(X).any(axis=1), X.copy()
+        rows = self.net_.apply("completed", X[holed], prepare=self._units, dtype=_torch_dtype(X))
+        rows = self.net_.module_.likelihood.in_units_of_rows(rows)
+        filled[holed] = np.where(np.isnan(X[holed]), rows, X[holed])
+        return filled
 
     def _posterior(self, X):
         """Mean and variance of q(z|x) for each row, each (n_samples, n_components)."""

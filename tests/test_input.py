@@ -655,6 +655,8 @@ BAD_PARAMETERS = {
     "n_importance_samples": [0, 1.5, None],
     "batch_transform": ["blur", 1],
     "missing_values": ["ignore", None, np.nan],
+    "categorical_features": ["all", 3],
+    "handle_unknown": ["ignore", None],
     "device": [0, None],
     "warm_start": ["no", None],
     "callbacks": ["early", Callback()],

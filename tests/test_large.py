@@ -1,5 +1,7 @@
 """More rows than comfort: moments by chunks, rows of any dtype, memory that does not grow."""
 
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -233,3 +235,42 @@ def test_minkas_choice_knows_how_many_rows_there_are(monkeypatch):
     assert PCA("mle", svd_solver="full").fit(X[:10_000]).n_components_ != expected
     monkeypatch.setattr(start, "_START_VALUES", 8 * 10_000)
     assert VAETransformer("mle", max_epochs=0).fit(X).n_components_ == expected
+
+
+MILLION = """
+import resource, warnings
+import numpy as np, pandas as pd
+from skvae import VAETransformer
+random = np.random.RandomState(0)
+n = 1_000_000
+z = random.normal(size=n).astype(np.float32)
+columns = {f"real{j}": j % 3 * z + random.normal(size=n).astype(np.float32) for j in range(8)}
+columns |= {f"count{j}": random.poisson(np.exp(0.3 * z + j)).astype(np.int32) for j in range(4)}
+columns["amount"] = np.where(z < 0.2, 0.0, np.exp(z))
+columns["when"] = pd.to_datetime(random.randint(0, 9000, n), unit="D")
+for j in range(5):
+    codes = np.digitize(z + random.normal(size=n), np.linspace(-1, 1, 3 + 4 * j))
+    columns[f"kind{j}"] = pd.Categorical.from_codes(codes, [f"v{i}" for i in range(4 + 4 * j)])
+columns["flag"] = z + random.normal(size=n) > 0
+frame = pd.DataFrame(columns)
+frame.loc[::10, "amount"] = np.nan
+assert frame.shape[1] == 20
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+before = peak()
+warnings.simplefilter("ignore")
+vae = VAETransformer(
+    4, likelihood="auto", missing_values="observed", max_epochs=1, random_state=0
+).fit(frame)
+assert vae.transform(frame[:1000]).shape == (1000, 4)
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_million_rows_of_a_table_take_bounded_memory():
+    """Beside the frame itself: its numbers (160 MB), they on the device (80), and chunks."""
+    pytest.importorskip("pandas")
+    found = subprocess.run(
+        [sys.executable, "-c", MILLION], check=True, capture_output=True, text=True
+    )
+    assert float(found.stdout) < 1500

@@ -145,7 +145,9 @@ def test_codes_follow_the_dtype_and_count_what_is_there():
         Table(declared).encode(unseen)
 
 
-@pytest.mark.parametrize("container", [pd.DataFrame, pl.DataFrame, _objects], ids=str)
+@pytest.mark.parametrize(
+    "container", [pd.DataFrame, pl.DataFrame, _objects], ids=["pandas", "polars", "objects"]
+)
 def test_unknown_categories(container):
     train, new = ["a", "b", "a"], ["b", "c", None, "d", "c"]
     array = container is _objects
