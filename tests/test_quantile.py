@@ -23,6 +23,9 @@ COLUMNS = {
     "one decimal": np.round(random.normal(size=N), 1),
     "two values": random.choice([-0.123456789, 2.987654321], N),
     "zeros": np.where(random.uniform(size=N) < 0.7, 0.0, random.gamma(2, 100, N)),
+    "zeros far from the middle": np.where(
+        random.uniform(size=N) < 0.4, 0.0, 7 + random.gamma(0.5, 300, N)
+    ),
     "zeros and a cap": np.clip(random.normal(0.123456789, 1, N), 0, 1.987654321),
     "constant": np.full(N, 3.25),
     "constant, not rounded": np.full(N, 1 / 3),
@@ -32,6 +35,7 @@ COLUMNS = {
 }
 ATOMS = {
     "zeros": [0.0],
+    "zeros far from the middle": [0.0],
     "zeros and a cap": [0.0, 1.987654321],
     "two values": [-0.123456789, 2.987654321],
     "constant, not rounded": [1 / 3],

@@ -64,7 +64,7 @@ class QuantileGaussian(RealColumns):
     exact_start = False
     features_are_columns = False
     outputs_per_feature = 2
-    _units = (*RealColumns._units, "decimals", "_standard_mean")
+    _units = (*RealColumns._units, "decimals", "atom_values", "_standard_mean")
 
     def __init__(self, n_features):
         super().__init__(n_features)
@@ -89,7 +89,8 @@ class QuantileGaussian(RealColumns):
     def set_units(self, X):
         super().set_units(X)
         self._set_robust_units(X)
-        self.exact_map, self.decimals = quantile_map(X, self.centre, self.scale)
+        maps, self.decimals, self.atom_values = quantile_map(X, self.centre, self.scale)
+        self.exact_map = maps
         features = self.start_rows(X)
         self.feature_centre, deviation = features.mean(axis=0), features.std(axis=0)
         self.feature_scale = np.where(deviation > 0, deviation, 1.0)
@@ -103,12 +104,11 @@ class QuantileGaussian(RealColumns):
         # To the bit as the training rows have them: whole numbers, decimals, atoms.
         for j, decimals in enumerate(self.decimals):
             column, exact = X[..., j], None
+            atoms = self.atom_values[j][~np.isnan(self.atom_values[j])]
             if decimals >= 0:
                 exact = np.round(column, decimals)
-            elif self.exact_map.atoms.shape[1]:
-                atoms = self.exact_map.atoms[j].numpy() * self.scale[j] + self.centre[j]
-                place = np.searchsorted(0.5 * (atoms[1:] + atoms[:-1]), column)
-                exact = atoms[place]
+            elif len(atoms):
+                exact = atoms[np.searchsorted(0.5 * (atoms[1:] + atoms[:-1]), column)]
             if exact is not None:
                 near = np.abs(exact - column) <= _ROUNDING * self.scale[j]
                 X[..., j] = np.where(near, exact, column)

@@ -168,28 +168,32 @@ def quantile_map(X, centre, scale):
         In float64.
     decimals : ndarray of shape (d,)
         To how many decimals each column is rounded; -1 where it is not.
+    atom_values : ndarray of shape (d, a)
+        Atoms as X has them; NaN behind the last.
     """
     columns = [_column(*column) for column in zip(X.T, centre, scale, strict=True)]
     n_knots = max(len(knots) for knots, *_ in columns)
-    padded = [_padded(knots, scores, n_knots) for knots, scores, _ in columns]
+    padded = [_padded(knots, scores, n_knots) for knots, scores, *_ in columns]
     knots, scores = (np.stack(arrays) for arrays in zip(*padded, strict=True))
     left, right = (np.stack(arrays) for arrays in zip(*map(_slopes, knots, scores), strict=True))
     places = [np.flatnonzero(np.diff(x) == 0) for x in knots]
     atoms = np.full((len(columns), max(map(len, places))), np.inf)
-    atom_scores = np.zeros((*atoms.shape, 2))
+    atom_values, atom_scores = np.full(atoms.shape, np.nan), np.zeros((*atoms.shape, 2))
     for j, at in enumerate(places):
+        atom_values[j, : len(at)] = columns[j][3]
         atoms[j, : len(at)] = knots[j, at]
         atom_scores[j, : len(at)] = scores[j, at[:, None] + [0, 1]]
-    decimals = np.array([decimals for *_, decimals in columns])
+    decimals = np.array([decimals for _, _, decimals, _ in columns])
     step = np.where(decimals >= 0, 10.0**-decimals / scale, 0.0)
     tensors = map(torch.from_numpy, (knots, scores, left, right, step, atoms, atom_scores))
     ends = torch.from_numpy((np.stack([X.min(axis=0), X.max(axis=0)]) - centre) / scale)
     maps = QuantileMap(*tensors, limits=torch.empty(0))
-    return replace(maps, limits=maps.score(ends)[0].T.contiguous()), decimals
+    maps = replace(maps, limits=maps.score(ends)[0].T.contiguous())
+    return maps, decimals, atom_values
 
 
 def _column(X, centre, scale):
-    """Knots, in working units, and scores of a column, and its decimals."""
+    """Knots, in working units, and scores of a column, its decimals and its atoms."""
     values, counts = np.unique(X, return_counts=True)
     decimals = _decimals(values, centre, scale)
     rows = np.concatenate([[0], np.cumsum(counts)])
@@ -201,7 +205,7 @@ def _column(X, centre, scale):
         heaps = whole[counts >= max(_LEAST_ROWS, np.sort(counts)[-_MOST_HEAPS:][0])]
         wanted = np.isin(edges, np.concatenate([heaps - 0.5, heaps + 0.5]))
         wanted[[0, -1]] = True
-        edges = edges * 10.0**-decimals
+        edges, at = edges * 10.0**-decimals, []
     else:
         atom = _are_atoms(counts)
         at = np.flatnonzero(atom)
@@ -219,7 +223,7 @@ def _column(X, centre, scale):
     if decimals < 0:
         edges, below = _with_gaps(edges, below, values, rows)
     knots, below = _apart((edges - centre) / scale, below)
-    return *_with_tails(knots, _normal_scores(below)), decimals
+    return *_with_tails(knots, _normal_scores(below)), decimals, values[at]
 
 
 def _decimals(values, centre, scale):
@@ -264,10 +268,12 @@ def _with_gaps(edges, below, values, rows):
         inside = slice(*np.searchsorted(values, edges[i : i + 2]))
         gaps = np.diff(values[inside])
         if len(gaps) and gaps.max() > _GAP_PART * (edges[i + 1] - edges[i]):
-            more.append(inside.start + gaps.argmax())
-    more = np.array(more, dtype=int)
-    edges = np.concatenate([edges, values[more], values[more + 1]])
-    below = np.concatenate([below, rows[more + 1], rows[more + 1]])
+            at = inside.start + gaps.argmax()
+            # An atom is an edge already.
+            more += [(value, rows[at + 1]) for value in values[at : at + 2] if value > edges[i]]
+    if more:
+        edges = np.concatenate([edges, [value for value, _ in more]])
+        below = np.concatenate([below, [count for _, count in more]])
     order = np.lexsort((below, edges))
     return edges[order], below[order]
 
