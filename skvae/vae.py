@@ -375,5 +375,6 @@ class VAE(nn.Module):
         weight = log_weights(log_px, log_pz, log_mixture, mask=mask)[0].softmax(0)
         outputs = outputs[0, torch.multinomial(weight, n_samples, replacement=True)]
         drawn = self.likelihood.sample(outputs) if noise else self.likelihood.mean(outputs)
-        drawn = drawn if mask is None else torch.where(mask, x, drawn)
-        return drawn.expand(n_samples, -1), 1 / weight.square().sum().item()
+        # Without a mask nothing is missing.
+        drawn = torch.where(mask, x, drawn) if mask is not None else x.expand(n_samples, -1)
+        return drawn, 1 / weight.square().sum().item()
