@@ -21,11 +21,11 @@ def fresh_likelihood(params, rows, name_column, seed, table=None):
     rows of a `Rows`; `table` says what the columns are, where they have laws by that."""
     law = params.likelihood
     with scoped_seed(seed):
+        names = getattr(params, "feature_names_in_", None)
         if law == "auto":
-            law = suited_likelihood(rows.chunks()) if table is None else _laws_of(table)
+            law = suited_likelihood(rows.chunks()) if table is None else _laws_of(table, names)
             if params.verbose:
                 print(f"likelihood='auto' is {law!r} on these rows.")
-        names = getattr(params, "feature_names_in_", None)
         likelihood = made_likelihood(law, rows.X.shape[1], names)
     if table is not None:
         _check_categories(table, likelihood, name_column)
@@ -42,11 +42,12 @@ def fresh_likelihood(params, rows, name_column, seed, table=None):
     return law, likelihood
 
 
-def _laws_of(table):
-    """The laws of the columns of a table by what they are."""
+def _laws_of(table, names):
+    """The laws of the columns of a table by what they are, columns by name where they have names
+    that are strings."""
     categories = table.kinds == "category"
     pairs = [("quantile_gaussian", ~categories), ("categorical", categories)]
-    names = np.arange(len(categories)) if table.names is None else np.array(table.names, object)
+    names = np.arange(len(categories)) if names is None else names
     return [(law, names[columns].tolist()) for law, columns in pairs if columns.any()]
 
 

@@ -722,7 +722,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"{self.n_components_} that transform returns."
             )
         mean = self._decoded(self.coordinates_.to_latent(T.astype(np.float64)), T)
-        return self._as_given(mean.astype(T.dtype, copy=False))
+        rows = self._as_given(mean.astype(T.dtype, copy=False))
+        if hasattr(X, "index") and hasattr(rows, "index"):
+            rows.index = X.index
+        return rows
 
     def _decoded(self, z, like):
         """The mean of p(x|z) in the units of X, for latents in the precision of `like`."""
@@ -857,7 +860,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         -------
         draws : ndarray of shape (n_samples, n_draws, n_components)
             In the units of `transform(X)`, which is their mean; or, with `decode`, of shape
-            (n_samples, n_draws, n_features).
+            (n_samples, n_draws, n_features), and of a table a DataFrame of (n_samples * n_draws,
+            n_features), a row's draws one below the other.
         """
         X = self._encodable(X)
         _check_count("n_draws", n_draws)
@@ -870,6 +874,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         z = self.net_.apply("latents", X, noise, prepare=prepare, dtype=_torch_dtype(X))
         flat = z.astype(np.float64).reshape(-1, self.n_components_)
         rows = self._decoded(flat, X) if decode else self.coordinates_.to_public(flat)
+        if decode and self._table is not None:
+            return self._table.decode(rows)
         return rows.reshape(len(X), n_draws, -1).astype(float_dtype(X), copy=False)
 
     def interpolate(self, X, X_end, n_steps=10):
@@ -885,6 +891,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Returns
         -------
         rows : ndarray of shape (n_samples, n_steps, n_features)
+            Of a table a DataFrame of (n_samples * n_steps, n_features), a row's steps one below the
+            other.
         """
         T, T_end = (self.transform(rows) for rows in (X, X_end))
         T, T_end = (np.asarray(rows) for rows in (T, T_end))
@@ -897,7 +905,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         part = np.linspace(0, 1, n_steps, dtype=T.dtype)[:, None]
         between = (1 - part) * T[:, None] + part * T_end[:, None]
         rows = self.inverse_transform(between.reshape(-1, T.shape[1]))
-        return rows.reshape(len(T), n_steps, -1)
+        return rows if self._table is not None else rows.reshape(len(T), n_steps, -1)
 
     def impute(self, X, *, n_draws=1000, draw=False, random_state=None):
         """X with its missing cells filled by what the model says of them given the others.

@@ -195,6 +195,26 @@ class TestLaws:
         )
         assert clone(first).get_params()["likelihood"] == "auto"
 
+    def test_rows_below_one_another(self):
+        frame = table()
+        vae = model().fit(frame)
+        path = vae.interpolate(frame[:2], frame[2:4], n_steps=3)
+        ends = vae.inverse_transform(vae.transform(frame[:4]))
+        pd.testing.assert_frame_equal(
+            path.iloc[[0, 3, 2, 5]].reset_index(drop=True), ends, check_exact=False, rtol=1e-5
+        )
+        draws = vae.sample_posterior(frame[:2], n_draws=3, random_state=0, decode=True)
+        assert draws.shape == (6, 7)
+        assert list(draws.dtypes) == list(frame.dtypes)
+
+    def test_index_and_names_that_are_no_strings(self):
+        frame = table().set_axis(range(7), axis=1).set_axis([5] * 300)
+        vae = model(max_epochs=1, **OBSERVED).fit(frame)
+        assert vae.sample(3).columns.tolist() == list(range(7))
+        assert (vae.impute(frame).index == 5).all()
+        T = pd.DataFrame(vae.transform(frame), index=frame.index)
+        assert (vae.inverse_transform(T).index == 5).all()
+
     def test_pipeline_and_grid(self):
         frame = table(200)
         y = frame.pop("sold")

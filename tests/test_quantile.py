@@ -179,6 +179,17 @@ def test_the_start_is_the_rows_own_distribution():
     np.testing.assert_allclose(found, expected, atol=0.08)
 
 
+@pytest.mark.parametrize("pair", [[0.0, 1.4e-299], [1 / 3, 1 / 3 + 1e-16], [-1e-310, 0.0]])
+def test_values_that_working_units_cannot_tell_apart(pair):
+    law = QuantileGaussian(1)
+    law.set_units(np.repeat(pair, 20)[:, None])
+    law.double()
+    log_p = law.log_prob(torch.zeros(2, 2).double(), working(law, pair))
+    assert torch.isfinite(log_p).all()
+    drawn = law.in_units_of_rows(law.sample(torch.zeros(50, 2).double()).numpy())
+    assert (drawn == pair[0]).all()
+
+
 def test_a_stepwise_density_is_comparable_with_a_density():
     """Of a normal column, rounded finely, the score is the normal law's."""
     x = np.random.RandomState(0).normal(size=(4000, 1)) * 3

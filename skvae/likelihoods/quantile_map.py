@@ -195,6 +195,10 @@ def quantile_map(X, centre, scale):
 def _column(X, centre, scale):
     """Knots, in working units, and scores of a column, its decimals and its atoms."""
     values, counts = np.unique(X, return_counts=True)
+    ends = (values[[0, -1]] - centre) / scale
+    if np.ptp(ends) < _LEAST_WIDTH * (1 + np.abs(ends).max()):
+        # As good as constant.
+        values, counts = values[:1], np.array([len(X)])
     decimals = _decimals(values, centre, scale)
     rows = np.concatenate([[0], np.cumsum(counts)])
     if decimals >= 0:
@@ -222,7 +226,7 @@ def _column(X, centre, scale):
     edges, below = edges[wanted], below[wanted]
     if decimals < 0:
         edges, below = _with_gaps(edges, below, values, rows)
-    knots, below = _apart((edges - centre) / scale, below)
+    knots, below = _apart((edges - centre) / scale, below, np.diff(edges) == 0)
     return *_with_tails(knots, _normal_scores(below)), decimals, values[at]
 
 
@@ -278,9 +282,9 @@ def _with_gaps(edges, below, values, rows):
     return edges[order], below[order]
 
 
-def _apart(knots, below):
-    """Knots without those that are too near to others, but the two of an atom."""
-    pair = np.diff(knots) == 0
+def _apart(knots, below, pair):
+    """Knots without those that are too near to others, but the two of an atom, where there is a
+    `pair` of a knot and the next."""
     fixed = np.r_[pair, False] | np.r_[False, pair]
     kept = [0]
     for i in range(1, len(knots)):
