@@ -244,6 +244,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         names : ndarray of str
         """
         check_is_fitted(self)
+        if input_features is None and self._table is not None:
+            input_features = self._table.names
         names = _check_feature_names_in(self, input_features)
         out = names if self.keep_empty_features else names[self._kept]
         if self.indicator_ is not None:

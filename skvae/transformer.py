@@ -814,6 +814,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _row_given(self, given):
         """One row (1, n_features), float64, of given cells and missing ones."""
         names = getattr(self, "feature_names_in_", None)
+        if self._table is not None:
+            # Whatever scikit-learn makes of the labels.
+            names = self._table.names
         cells = {}
         for column, value in given.items():
             known = range(self.n_features_in_) if names is None else list(names)

@@ -60,7 +60,13 @@ def with_holes(frame, part=0.15, seed=1):
 def both(frame):
     """The frame as pandas and as polars have it."""
     pl = pytest.importorskip("polars")
-    return {"pandas": frame, "polars": pl.from_pandas(frame)}
+    grades = pl.Enum(["low", "middle", "high", "never"])
+    dtypes = [pl.String, pl.Float32, pl.Boolean, pl.Float64, pl.Int32, pl.Datetime("us"), grades]
+    columns = {
+        name: pl.Series([None if pd.isna(cell) else cell for cell in frame[name]], dtype=dtype)
+        for name, dtype in zip(NAMES, dtypes, strict=True)
+    }
+    return {"pandas": frame, "polars": pl.DataFrame(columns)}
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
