@@ -179,6 +179,16 @@ def test_the_start_is_the_rows_own_distribution():
     np.testing.assert_allclose(found, expected, atol=0.08)
 
 
+def test_steps_without_digits_far_out():
+    law = law_of("one decimal").float()
+    x = working(law, 3e8).float()
+    low, high, slope = law.map.interval(x)
+    assert low == high
+    outputs = torch.tensor([[low.item(), 0.0]])
+    expected = stats.norm.logpdf(0) + np.log(slope.item() / law.scale[0])
+    assert law.log_prob(outputs, x).item() == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize("pair", [[0.0, 1.4e-299], [1 / 3, 1 / 3 + 1e-16], [-1e-310, 0.0]])
 def test_values_that_working_units_cannot_tell_apart(pair):
     law = QuantileGaussian(1)

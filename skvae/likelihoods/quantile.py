@@ -133,8 +133,9 @@ class QuantileGaussian(RealColumns):
         )
         width = high - low
         at_middle = law.log_prob(0.5 * (low + high))
-        # Of a value without a width the density, by the slope of the map.
-        narrow = at_middle + torch.where(width > 0, width, slope).log()
+        step = torch.where(self.map.step > 0, self.map.step, 1.0)
+        # Of a value without a width, or far out without digits for it, by the slope of the map.
+        narrow = at_middle + torch.where(width > 0, width, slope * step).log()
         log_prob = narrow
         wide = width > _NARROW * law.scale
         if wide.any():
@@ -149,7 +150,6 @@ class QuantileGaussian(RealColumns):
             ratio = (_log_ndtr(begin) - below).clamp(max=-1e-3)
             log_prob = torch.where(wide, below + torch.log(-torch.expm1(ratio)), narrow)
         # Over the step, in the units of X; of an atom it is a probability.
-        step = torch.where(self.map.step > 0, self.map.step, 1.0)
         atom = (width > 0) & (self.map.step == 0)
         return log_prob - torch.where(atom, 0.0, step.log() + self.log_scale(outputs))
 
