@@ -122,6 +122,16 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             If `estimator` is no VAETransformer, if no column has an observed cell, or as
             `VAETransformer.fit` raises it.
         """
+        # A failed fit loses nothing.
+        before = dict(vars(self))
+        try:
+            return self._fitted(X)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _fitted(self, X):
         self._table = self._table_of(X)
         rows = self._numbers(X, reset=True)
         kept = ~np.isnan(rows).all(axis=0)
@@ -136,14 +146,16 @@ class VAEImputer(TransformerMixin, BaseEstimator):
                 f"{len(names)} column(s) have no observed value and are dropped: "
                 f"{names[:5].tolist()}. keep_empty_features=True keeps them.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=4,
             )
         if not kept.all() and self._by_position():
             raise ValueError(
                 f"column(s) {np.flatnonzero(~kept)[:5].tolist()} have no observed value, and the "
                 "estimator says by position what columns are: drop such columns first."
             )
-        estimator = self._estimator(int(kept.sum()), len(rows)).fit(_columns(X, rows, kept))
+        estimator = self._estimator(int(kept.sum()), len(rows)).fit(
+            _columns(X, rows, kept, self._table)
+        )
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(error_on_new=False).fit(rows)
@@ -207,7 +219,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         rows = self._numbers(X, reset=False)
         filled = np.zeros(rows.shape, dtype=float_dtype(rows))
         of_model = self.estimator_.impute(
-            _columns(X, rows, self._kept),
+            _columns(X, rows, self._kept, self._table),
             n_draws=self.n_draws,
             draw=self.sample_posterior,
             random_state=draw_seed(self.random_state),
@@ -215,7 +227,9 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         if self._table is None:
             filled[:, self._kept] = of_model
         else:
-            filled[:, self._kept] = self.estimator_._table.encode(of_model)
+            filled[:, self._kept] = self.estimator_._table.encode(
+                of_model, handle_unknown="missing"
+            )
         empty = rows[:, ~self._kept]
         filled[:, ~self._kept] = np.where(np.isnan(empty), 0.0, empty)
         if self._table is not None:
@@ -259,11 +273,11 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _columns(X, rows, kept):
+def _columns(X, rows, kept, table=None):
     """The columns to keep, of X itself where it is a DataFrame: they have names."""
     if hasattr(X, "columns"):
         return X[[name for name, keep in zip(X.columns, kept, strict=True) if keep]]
-    return rows[:, kept]
+    return (rows if table is None else np.asarray(X, dtype=object))[:, kept]
 
 
 def _like(X, filled, names):

@@ -722,8 +722,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"{self.n_components_} that transform returns."
             )
         mean = self._decoded(self.coordinates_.to_latent(T.astype(np.float64)), T)
-        rows = self._as_given(mean.astype(T.dtype, copy=False))
-        if hasattr(X, "index") and hasattr(rows, "index"):
+        if self._table is None:
+            return mean.astype(T.dtype, copy=False)
+        rows = self._table.decode(mean)
+        if hasattr(X, "iloc") and hasattr(rows, "iloc"):
             rows.index = X.index
         return rows
 

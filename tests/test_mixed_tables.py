@@ -333,6 +333,33 @@ class TestBadTables:
             model(max_epochs=0).fit(table()).sample(3, given={"city": "Bern"})
 
 
+def test_imputers_take_the_values_as_an_array():
+    """Codes are made of them once."""
+    random = np.random.RandomState(0)
+    kind = random.randint(1, 4, 400)
+    x = 3.0 * kind + 0.3 * random.normal(size=400)
+    frame = pd.DataFrame({"kind": pd.Categorical(kind), "x": x})
+    imputer = VAEImputer(model(1, max_epochs=0, **OBSERVED), n_draws=50).fit(frame)
+    holed = frame[kind != 1].assign(x=np.nan)
+    expected = imputer.transform(holed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that an array lacks
+        found = imputer.transform(holed.to_numpy())
+    np.testing.assert_allclose(found[:, 1].astype(float), expected["x"])
+
+
+def test_imputers_keep_what_they_have():
+    frame = with_holes(table())
+    imputer = VAEImputer(model(handle_unknown="missing", **OBSERVED), n_draws=20).fit(frame)
+    odd = frame.copy()
+    odd.loc[3, "city"] = "Paris"
+    assert imputer.transform(odd).loc[3, "city"] == "Paris"
+    before = imputer.transform(frame)
+    with pytest.raises(ValueError, match="no observed cell"):
+        imputer.fit(pd.DataFrame({"a": [np.nan, np.nan]}))
+    pd.testing.assert_frame_equal(imputer.transform(frame), before)
+
+
 def test_given_cells_of_an_array():
     """Of a Gaussian the rows given a cell are those of the conditional law."""
     random = np.random.RandomState(0)

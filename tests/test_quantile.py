@@ -179,6 +179,24 @@ def test_the_start_is_the_rows_own_distribution():
     np.testing.assert_allclose(found, expected, atol=0.08)
 
 
+def test_a_column_of_small_spread_is_not_rounded():
+    x = 1e7 + 1e-4 * np.random.RandomState(0).normal(size=(1000, 1))
+    law = QuantileGaussian(1)
+    law.set_units(x)
+    assert law.decimals[0] == -1
+    draws = law.in_units_of_rows(law.double().sample(torch.zeros(1000, 2).double()).numpy())
+    assert draws.std() == pytest.approx(x.std(), rel=0.1)
+
+
+def test_a_far_value_of_many_rows_keeps_its_part():
+    x = np.random.RandomState(0).normal(50, 10, size=2000)
+    x[:600] = -1e9
+    law = QuantileGaussian(1)
+    law.set_units(x[:, None])
+    draws = law.in_units_of_rows(law.double().sample(torch.zeros(20_000, 2).double()).numpy())
+    assert (draws == -1e9).mean() == pytest.approx(0.3, abs=0.03)
+
+
 def test_steps_without_digits_far_out():
     law = law_of("one decimal").float()
     x = working(law, 3e8).float()

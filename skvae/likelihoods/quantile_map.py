@@ -238,7 +238,7 @@ def _decimals(values, centre, scale):
         if step / scale < 2 * _LEAST_WIDTH * (1 + farthest):
             break
         # As float32 has them, too, but no number by chance.
-        allowed = np.minimum(1.5e-7 * np.abs(values), 1e-3 * step)
+        allowed = np.minimum(1.5e-7 * np.abs(values), 1e-3 * min(step, scale))
         if (np.abs(values - np.round(values, decimals)) <= allowed).all():
             return decimals
     return -1
@@ -286,6 +286,8 @@ def _apart(knots, below, pair):
     """Knots without those that are too near to others, but the two of an atom, where there is a
     `pair` of a knot and the next."""
     fixed = np.r_[pair, False] | np.r_[False, pair]
+    # Below the last are all rows.
+    fixed[-1] = True
     kept = [0]
     for i in range(1, len(knots)):
         near = knots[i] - knots[kept[-1]] < _LEAST_WIDTH * (1 + abs(knots[i]))
