@@ -45,7 +45,9 @@ SKORCH_PREFIXES = (
 )
 
 
-def trained_net(params, X, seed, *, name_column, earlier=None, weight=None, table=None):
+def trained_net(
+    params, X, seed, *, name_column, earlier=None, weight=None, table=None, condition=None
+):
     """Build the model on the rows X and train it, to the epoch that is accepted.
 
     Parameters
@@ -62,6 +64,8 @@ def trained_net(params, X, seed, *, name_column, earlier=None, weight=None, tabl
         How often each row counts, above zero.
     table : Table, optional
         What the columns are, where they have laws by that.
+    condition : ndarray of shape (n_samples, n_conditions), optional
+        What the rows are conditioned on, as columns for the model.
 
     Returns
     -------
@@ -70,11 +74,11 @@ def trained_net(params, X, seed, *, name_column, earlier=None, weight=None, tabl
     start : LinearStart or None
         The closed form on all rows, if the model is that and nothing was accepted beyond it.
     """
-    rows = rows_of(params, X, chosen_device(params.device), weight)
+    rows = rows_of(params, X, chosen_device(params.device), weight, condition)
     if earlier is None:
         law, likelihood = fresh_likelihood(params, rows, name_column, seed, table)
         k = n_components_of(params, likelihood, rows, seed)
-        vae = build(params, likelihood, k, X.shape)
+        vae = build(params, likelihood, k, X.shape, rows.n_conditions)
     else:
         law = earlier.parts_["likelihood_"]
         k = _earlier_k(params, earlier)
@@ -124,7 +128,16 @@ def trained_net(params, X, seed, *, name_column, earlier=None, weight=None, tabl
 
 
 def streamed_net(
-    params, X, seed, *, name_column, earlier=None, n_earlier=0, weight=None, table=None
+    params,
+    X,
+    seed,
+    *,
+    name_column,
+    earlier=None,
+    n_earlier=0,
+    weight=None,
+    table=None,
+    condition=None,
 ):
     """Train on the rows X as the next ones of a stream: one pass, nothing held out.
 
@@ -147,18 +160,20 @@ def streamed_net(
         How often each row counts, above zero.
     table : Table, optional
         What the columns are, where they have laws by that.
+    condition : ndarray of shape (n_samples, n_conditions), optional
+        What the rows are conditioned on, as columns for the model.
 
     Returns
     -------
     net : VAENet
         As `trained_net` returns it, but that `finish` is still to be called.
     """
-    rows = rows_of(params, X, chosen_device(params.device), weight)
+    rows = rows_of(params, X, chosen_device(params.device), weight, condition)
     part = Subset(rows, np.arange(len(rows)))
     if earlier is None:
         law, likelihood = fresh_likelihood(params, rows, name_column, seed, table)
         k = n_components_of(params, likelihood, rows, seed)
-        vae = build(params, likelihood, k, X.shape)
+        vae = build(params, likelihood, k, X.shape, rows.n_conditions)
     else:
         law = earlier.parts_["likelihood_"]
         k = _earlier_k(params, earlier)

@@ -56,6 +56,8 @@ class Rows(Dataset):
     weight : ndarray of shape (n_samples,), float64, optional
         How often each row counts; then batches have the `weight` of their rows, relative to the
         mean.
+    condition : ndarray of shape (n_samples, n_conditions), float64, optional
+        What the rows are conditioned on, as the model takes it: the `condition` of batches.
 
     Attributes
     ----------
@@ -63,7 +65,9 @@ class Rows(Dataset):
         Of incomplete rows that a model is fitted to: an observed value of each column.
     """
 
-    def __init__(self, X, transform=None, device="cpu", incomplete=False, weight=None):
+    def __init__(
+        self, X, transform=None, device="cpu", incomplete=False, weight=None, condition=None
+    ):
         self.X = X
         self.transform = transform
         self.device = torch.device(device)
@@ -73,6 +77,9 @@ class Rows(Dataset):
         # In single precision only their proportions are safe.
         relative = None if weight is None else torch.as_tensor(weight / weight.mean())
         self._relative_weight = relative if relative is None else relative.float().to(self.device)
+        self.condition = condition
+        if condition is not None:
+            self._condition = torch.as_tensor(condition).float().to(self.device)
         self.centre = self.scale = self.resident = None
 
     def set_units(self, centre, scale, placeholder=None):
@@ -92,6 +99,11 @@ class Rows(Dataset):
         if self.weight is None:
             return None
         return float(self.weight[np.asarray(indices)].mean() / self.weight.mean())
+
+    @property
+    def n_conditions(self):
+        """Columns of the condition."""
+        return 0 if self.condition is None else self.condition.shape[1]
 
     @property
     def plain(self):
@@ -197,6 +209,8 @@ class Rows(Dataset):
             batch = {"x": torch.where(mask, x, self._placeholder.to(x)), "mask": mask}
         if self.weight is not None:
             batch["weight"] = self._relative_weight[indices.to(self.device).long()]
+        if self.condition is not None:
+            batch["condition"] = self._condition[indices.to(self.device).long()]
         return batch
 
     def __getitem__(self, index):

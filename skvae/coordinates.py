@@ -1,7 +1,6 @@
 """The public coordinates: from posterior means to columns in PCA's units, and back."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -100,6 +99,7 @@ def measure_coordinates(
     X,
     mean,
     *,
+    condition=None,
     closed_form,
     oriented,
     whiten,
@@ -114,17 +114,22 @@ def measure_coordinates(
     All of this is measured on the features that enter the linear start: the columns of X, the
     logarithms of positive columns and of counts, the one-hot columns of codes.
 
+    Where rows are conditioned on something, all of this is of what that leaves: the variance of the
+    features less those of the reconstruction at the latent origin under the row's condition.
+
     Parameters
     ----------
     net : VAENet
     columns : Moments
-        Of the features of X, over all rows.
+        Of the features of X, less `features_of_condition` of the rows, over all rows.
     posterior : PosteriorMoments
         Over all rows.
     X : ndarray of shape (n, n_inputs), float64
         The features of the rows, or of a random part of many.
     mean : ndarray of shape (n, k)
         The posterior means of these.
+    condition : ndarray of shape (n, n_conditions), optional
+        What these are conditioned on.
     closed_form : bool
         Whether the model is the closed form itself, of a Gaussian law. Its posterior is exact, so
         every component that is not switched off is rescaled, however little it carries.
@@ -154,14 +159,17 @@ def measure_coordinates(
         reconstructed = -np.inf
         for exponent in SHRINKAGE_EXPONENTS:
             z = centre + (mean - centre) / reliability**exponent
-            by_these = total * _explained_part(net, X, z)
+            by_these = total * _explained_part(net, X, z, condition)
             if by_these > reconstructed:
                 shrinkage, reconstructed = reliability**exponent, by_these
 
     # The origin is the last row.
     rows = some_rows(len(mean), jacobian_rows)
     points = np.vstack([centre + (mean[rows] - centre) / shrinkage, centre[None]])
-    lengths, at_origin = _derivatives(net, points)
+    if condition is not None:
+        # There at the mean condition.
+        condition = np.vstack([condition[rows], np.zeros_like(condition[:1])])
+    lengths, at_origin = _derivatives(net, points, condition)
 
     explained = spread / shrinkage**2 * lengths
     if not closed_form and explained.any():
@@ -195,19 +203,34 @@ def measure_coordinates(
     )
 
 
-def _explained_part(net, X, z):
-    """The part of the variance of the features X that the reconstructions at z explain."""
+def features_of_condition(net, condition):
+    """What a condition (n, n_conditions) alone says of the features, in the units of `start_rows`:
+    the reconstructions at the latent origin, (n, n_inputs); 0 without a condition."""
+    if condition is None:
+        return 0.0
+    return _features_at(net, np.zeros((len(condition), net.module_.n_components)), condition)
+
+
+def _features_at(net, z, condition):
+    """The features of the reconstructions at latents z, in the units of `start_rows`."""
     centre, scale = net.module_.likelihood.feature_mean_units()
-    errors = X - (net.apply(_feature_mean, z) * scale + centre)
-    deviations = ((X - X.mean(axis=0)) ** 2).sum()
+    arrays = (z,) if condition is None else (z, condition)
+    return net.apply(_feature_mean, *arrays) * scale + centre
+
+
+def _explained_part(net, X, z, condition):
+    """The part of the variance of the features X that the reconstructions at z explain."""
+    errors = X - _features_at(net, z, condition)
+    left = X - features_of_condition(net, condition)
+    deviations = ((left - left.mean(axis=0)) ** 2).sum()
     return 1 - (errors**2).sum() / deviations if deviations > 0 else 0.0
 
 
-def _feature_mean(module, z):
-    return module.likelihood.feature_mean(module.outputs(z))
+def _feature_mean(module, z, condition=None):
+    return module.likelihood.feature_mean(module.outputs(z, condition))
 
 
-def _derivatives(net, points):
+def _derivatives(net, points, condition):
     """The derivatives of the features of a reconstruction along each latent, in their units.
 
     Returns the mean over all points but the last of their squared norms, (k,), and the derivatives
@@ -219,14 +242,15 @@ def _derivatives(net, points):
     lengths, at_last = np.empty(n_components), np.empty((n_components, likelihood.n_inputs))
     for i in range(n_components):
 
-        def along(module, z, i=i):
+        def along(module, z, *condition, i=i):
             with torch.inference_mode(False):
-                z = z.clone()
+                z, condition = z.clone(), [part.clone() for part in condition]
                 direction = torch.zeros_like(z)
                 direction[:, i] = 1.0
-                return jvp(partial(_feature_mean, module), z, direction)[1]
+                return jvp(lambda z: _feature_mean(module, z, *condition), z, direction)[1]
 
-        derivative = net.apply(along, points) * scale
+        arrays = (points,) if condition is None else (points, condition)
+        derivative = net.apply(along, *arrays) * scale
         lengths[i] = np.sum(derivative[:-1] ** 2, axis=1).mean()
         at_last[i] = derivative[-1]
     return lengths, at_last

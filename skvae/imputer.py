@@ -29,12 +29,15 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         The model, cloned, with `missing_values="observed"`. None is a VAETransformer of
         `likelihood="diagonal_gaussian"` (columns of any scale), or "auto" for a DataFrame of which
         not all columns are numbers, with as many components as a third of the columns, 2 to 16, and
-        no more than half of the rows.
+        no more than half of the rows; categories that the fit did not see say nothing to it, and
+        are left as they are.
     n_draws : int, default=1000
-        Weighted draws of the latents that a row is filled by.
+        Weighted draws of the latents that a row is filled by; the time of `transform` grows with
+        them, and a hundred nearly do.
     sample_posterior : bool, default=False
         Whether cells are drawn from their law given the observed ones instead of filled by its
-        mean: for multiple imputation, a call of `transform` each.
+        mean: for multiple imputation, a call of `transform` each, and where a mean is no value of
+        the column, as of one that is mostly exactly 0.
     add_indicator : bool, default=False
         Whether to append columns that say where cells were missing, as
         `sklearn.impute.MissingIndicator` makes them.
@@ -169,6 +172,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
                 max(1, min(most, int(np.clip(n_columns // 3, 2, 16)))),
                 likelihood="diagonal_gaussian" if self._table is None else "auto",
                 missing_values="observed",
+                handle_unknown="missing",
                 random_state=draw_seed(self.random_state),
             )
         return clone(self.estimator).set_params(missing_values="observed")
@@ -190,7 +194,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         return table if table is not None and (table.kinds != "number").any() else None
 
     def _numbers(self, X, reset):
-        unknown = "error" if self.estimator is None else self.estimator.handle_unknown
+        unknown = "missing" if self.estimator is None else self.estimator.handle_unknown
         return checked_rows(
             self,
             X,

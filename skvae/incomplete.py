@@ -46,8 +46,8 @@ def marginally_filled(X, otherwise):
     return X
 
 
-def factor_model(X, n_components, *, shared_noise, least_noise):
-    """x = W z + w + noise from the observed cells of X, by EM.
+def factor_model(X, n_components, *, shared_noise, least_noise, condition=None):
+    """x = W z + w + B c + noise from the observed cells of X, by EM.
 
     Parameters
     ----------
@@ -58,14 +58,20 @@ def factor_model(X, n_components, *, shared_noise, least_noise):
         One noise variance for all columns (pPCA) or one a column (factor analysis).
     least_noise : float or ndarray of shape (n_features,)
         No noise variance is below this.
+    condition : ndarray of shape (n_samples, n_conditions), optional
+        c of each row; without it B c is left out.
 
     Returns
     -------
     mean : ndarray of shape (n_features,)
-    loadings : ndarray of shape (n_features, n_components)
-        With loadings' noise^-1 loadings diagonal, by decreasing entries.
+    loadings : ndarray of shape (n_features, n_components + n_conditions)
+        W, with W' noise^-1 W diagonal, by decreasing entries, and behind it B.
     noise : ndarray of shape (n_features,)
     """
+    if condition is None:
+        condition = np.empty((len(X), 0))
+    # What stands beside the latents: the constant, and the conditions.
+    known = np.column_stack([np.ones(len(X)), condition])
     observed = ~np.isnan(X)
     counts = np.maximum(observed.sum(axis=0), 1)
     mean = np.where(observed, X, 0.0).sum(axis=0) / counts
@@ -76,8 +82,13 @@ def factor_model(X, n_components, *, shared_noise, least_noise):
         unit = np.full_like(unit, np.sqrt(np.mean(unit**2)))
     X = np.where(observed, (X - mean) / unit, 0.0)
     least = np.broadcast_to(least_noise, unit.shape) / unit**2
+    effects = np.zeros((X.shape[1], known.shape[1]))
+    if condition.shape[1]:
+        no_loadings, unit_noise = np.zeros((X.shape[1], 0)), np.ones(X.shape[1])
+        effects = _iteration(X, observed, no_loadings, effects, unit_noise, shared_noise, known)[2]
     # The start: pPCA of rows filled by their columns' means.
-    _, singular, axes = np.linalg.svd(X, full_matrices=False)
+    residual = np.where(observed, X - known @ effects.T, 0.0)
+    _, singular, axes = np.linalg.svd(residual, full_matrices=False)
     k = min(n_components, len(singular))
     variances = singular**2 / len(X)
     # With a component for every column nothing is left over, and EM would stay at no noise.
@@ -85,41 +96,45 @@ def factor_model(X, n_components, *, shared_noise, least_noise):
     loadings = np.zeros((X.shape[1], n_components))
     loadings[:, :k] = axes[:k].T * np.sqrt(np.maximum(variances[:k] - rest, 0.0))
     noise = np.maximum(np.full(X.shape[1], rest), least)
-    shift, before = np.zeros(X.shape[1]), -np.inf
+    before = -np.inf
     for _ in range(_MOST_ITERATIONS):
-        total, loadings_new, shift_new, noise_new = _iteration(
-            X, observed, loadings, shift, noise, shared_noise
+        total, loadings_new, effects_new, noise_new = _iteration(
+            X, observed, loadings, effects, noise, shared_noise, known
         )
         if total / observed.sum() < before + _LEAST_GAIN:
             break
         before = total / observed.sum()
-        loadings, shift, noise = loadings_new, shift_new, np.maximum(noise_new, least)
+        loadings, effects, noise = loadings_new, effects_new, np.maximum(noise_new, least)
     rotated, values, _ = np.linalg.svd(loadings / np.sqrt(noise)[:, None], full_matrices=False)
     loadings = rotated * values * (np.sqrt(noise) * unit)[:, None]
     # The sign of scikit-learn's PCA: the largest entry of a component is positive.
     largest = np.abs(loadings).argmax(axis=0)
     loadings *= np.where(loadings[largest, np.arange(n_components)] < 0, -1.0, 1.0)
-    return mean + shift * unit, loadings, noise * unit**2
+    effects = effects * unit[:, None]
+    return mean + effects[:, 0], np.hstack([loadings, effects[:, 1:]]), noise * unit**2
 
 
-def _iteration(X, observed, loadings, shift, noise, shared_noise):
+def _iteration(X, observed, loadings, effects, noise, shared_noise, known):
     """The log-likelihood of the observed cells before an iteration of EM, and the model after."""
     n_features, k = loadings.shape
-    # Of each column: sums over its observed rows of E[v v'] and E[v] x, v = (z, 1).
-    second = np.zeros((n_features, k + 1, k + 1))
-    first = np.zeros((n_features, k + 1))
-    of_latents = np.zeros((k + 1, k + 1))
+    width = k + known.shape[1]
+    # Of each column: sums over its observed rows of E[v v'] and E[v] x, v = (z, 1, c).
+    second = np.zeros((n_features, width, width))
+    first = np.zeros((n_features, width))
+    of_latents = np.zeros((width, width))
     square, log_prob = np.zeros(n_features), 0.0
-    pairs = (loadings[:, :, None] * loadings[:, None, :] / noise[:, None, None]).reshape(-1, k * k)
-    step = max(1, _CHUNK_VALUES // (n_features + (k + 1) ** 2))
+    pairs = loadings[:, :, None] * loadings[:, None, :] / noise[:, None, None]
+    pairs = pairs.reshape(n_features, k * k)
+    step = max(1, _CHUNK_VALUES // (n_features + width**2))
     for start in range(0, len(X), step):
         x, seen = X[start : start + step], observed[start : start + step].astype(float)
-        residual = (x - shift) * seen
-        precision = np.eye(k) + (seen @ pairs).reshape(-1, k, k)
+        beside = known[start : start + step]
+        residual = (x - beside @ effects.T) * seen
+        precision = np.eye(k) + (seen @ pairs).reshape(len(x), k, k)
         pull = (residual / noise) @ loadings
         covariance = np.linalg.inv(precision)
         z = np.einsum("nkl,nl->nk", covariance, pull)
-        v = np.column_stack([z, np.ones(len(z))])
+        v = np.column_stack([z, beside])
         moments = v[:, :, None] * v[:, None, :]
         moments[:, :k, :k] += covariance
         second += (seen.T @ moments.reshape(len(x), -1)).reshape(second.shape)
@@ -133,29 +148,29 @@ def _iteration(X, observed, loadings, shift, noise, shared_noise):
             + (seen * np.log(2 * np.pi * noise)).sum()
         )
     # Columns with few observed cells need a little of a ridge to be solved for.
-    second += 1e-9 * np.eye(k + 1)
+    second += 1e-9 * np.eye(width)
     weights = np.linalg.solve(second, first[:, :, None])[:, :, 0]
     left = square - (weights * first).sum(axis=1)
     counts = np.maximum(observed.sum(axis=0), 1)
     noise = np.full(n_features, left.sum() / counts.sum()) if shared_noise else left / counts
-    loadings, shift = weights[:, :k], weights[:, k]
+    loadings, effects = weights[:, :k], weights[:, k:]
     # With a mean and a covariance of the latents as parameters too, put into the loadings at once,
     # EM is many times as fast (PX-EM).
     middle = of_latents[:k, k] / len(X)
     spread = of_latents[:k, :k] / len(X) - np.outer(middle, middle)
-    shift = shift + loadings @ middle
+    effects[:, 0] += loadings @ middle
     loadings = loadings @ np.linalg.cholesky(spread + 1e-12 * np.eye(k))
-    return log_prob, loadings, shift, np.maximum(noise, np.finfo(float).tiny)
+    return log_prob, loadings, effects, np.maximum(noise, np.finfo(float).tiny)
 
 
 class LinearFill(nn.Module):
     """What a linear model makes of missing features, and how it knows the latents without them.
 
-    With x = W z + w + noise missing features are filled by their means given the observed ones. The
-    affine posterior mean A (x - w) of a row that is so filled is E[z | the observed cells],
-    exactly, whatever is missing. The precision of z is then M = I + W_o' noise_o^-1 W_o, of the
-    observed rows of W alone: its diagonal has a share of what all cells would say,
-    W_i' noise^-1 W_i, and off it the latents are correlated.
+    With x = W z + w + B c + noise missing features are filled by their means given the observed
+    ones. The affine posterior mean A (x - w - B c) of a row that is so filled is
+    E[z | the observed cells], exactly, whatever is missing. The precision of z is then
+    M = I + W_o' noise_o^-1 W_o, of the observed rows of W alone: its diagonal has a share of what
+    all cells would say, W_i' noise^-1 W_i, and off it the latents are correlated.
 
     Parameters
     ----------
@@ -164,21 +179,26 @@ class LinearFill(nn.Module):
     aligned : bool, default=True
         Whether the latents of the model that the share is for begin as those of this one. Where
         they do not, all have the mean share.
+    n_conditions : int, default=0
     """
 
-    def __init__(self, n_inputs, n_components, aligned=True):
+    def __init__(self, n_inputs, n_components, aligned=True, n_conditions=0):
         super().__init__()
         self.aligned = aligned
         for name, shape in (
             ("mean", (n_inputs,)),
             ("loadings", (n_inputs, n_components)),
             ("precision", (n_inputs,)),
+            ("effects", (n_inputs, n_conditions)),
         ):
             self.register_buffer(name, torch.zeros(shape))
 
     @torch.no_grad()
-    def load(self, mean, loadings, noise):
-        """Set the model, of features in working units: (n_inputs,), (n_inputs, k), (n_inputs,)."""
+    def load(self, mean, loadings, noise, effects=None):
+        """Set the model, of features in working units: (n_inputs,), (n_inputs, k), (n_inputs,) and
+        (n_inputs, n_conditions)."""
+        if effects is not None:
+            self.effects.copy_(torch.as_tensor(effects))
         for buffer, values in (
             (self.mean, mean),
             (self.loadings, loadings),
@@ -186,7 +206,7 @@ class LinearFill(nn.Module):
         ):
             buffer.copy_(torch.as_tensor(values))
 
-    def forward(self, features, mask):
+    def forward(self, features, mask, condition=None):
         """The features (n, n_inputs) filled where the mask is False; of each latent the share of
         what the data say that the observed ones have, (n, k) or, not aligned, (n, 1); and a root
         (n, k, k) of the covariance of the latents in units of M_ii^(-1/2), None if not aligned."""
@@ -196,6 +216,8 @@ class LinearFill(nn.Module):
         if features.device.type != "mps":
             features = features.double()
         mean, loadings = self.mean.to(features), self.loadings.to(features)
+        if condition is not None:
+            mean = mean + condition.to(features) @ self.effects.to(features).T
         missing = (~mask).to(features)
         weighted = loadings * self.precision.to(features)[:, None]
         information = loadings.T @ weighted

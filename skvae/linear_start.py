@@ -21,14 +21,15 @@ from .moments import Moments
 
 @dataclass(frozen=True)
 class LinearStart:
-    """The linear VAE q(z|x) = N(A (x - w), diag exp b), E[x|z] = W z + w, in the units of X.
+    """The linear VAE q(z|x) = N(A (x - w - B c), diag exp b), E[x|z] = W z + w + B c, in the units
+    of X.
 
-    X are here the features of the rows.
+    X are here the features of the rows, c what they are conditioned on, if anything.
 
     Attributes
     ----------
     mean : ndarray of shape (n_features,)
-        w, the mean of the training rows.
+        w, the mean of the training rows where c is 0.
     loadings : ndarray of shape (n_features, n_components)
         W.
     projection : ndarray of shape (n_components, n_features)
@@ -37,8 +38,10 @@ class LinearStart:
         b, the log variance of the posterior.
     noise_variance : float or ndarray of shape (n_features,)
         s2 or the diagonal of Psi.
+    effects : ndarray of shape (n_features, n_conditions) or None
+        B.
     gain : float
-        A factor on the loadings, for laws that have no closed form.
+        A factor on the loadings and on the effects, for laws that have no closed form.
     noise_factor : float
         What PCA's own noise variance was multiplied by, for such laws.
     """
@@ -48,6 +51,7 @@ class LinearStart:
     projection: np.ndarray
     log_variance: np.ndarray
     noise_variance: float | np.ndarray
+    effects: np.ndarray | None = None
     gain: float = 1.0
     noise_factor: float = 1.0
 
@@ -66,8 +70,12 @@ class LinearStart:
         )
 
 
-def linear_start(X, n_components, *, model, least_noise, seed, n_samples=None):
+def linear_start(X, n_components, *, model, least_noise, seed, n_samples=None, condition=None):
     """The closed form of a linear model on the rows X.
+
+    With a condition c it is a regression on c, and the linear model of what that leaves: the
+    maximum likelihood of x = W z + w + B c + noise, as B does not depend on the covariance of what
+    is left where all columns have the same regressors.
 
     Parameters
     ----------
@@ -84,14 +92,33 @@ def linear_start(X, n_components, *, model, least_noise, seed, n_samples=None):
         For scikit-learn's randomized solvers, used on wide data.
     n_samples : int, optional
         How many rows X stands for, where it is fewer rows of the same mean and covariance.
+    condition : ndarray of shape (n_samples, n_conditions), optional
 
     Returns
     -------
     LinearStart
     """
     if np.isnan(X).any():
-        return _incomplete_start(X, n_components, model, least_noise)
-    return _MODELS[model](X, n_components, least_noise, seed, n_samples or len(X))
+        return _incomplete_start(X, n_components, model, least_noise, condition)
+    residual, effects, shift = residuals(X, condition)
+    start = _MODELS[model](residual, n_components, least_noise, seed, n_samples or len(X))
+    return start if condition is None else replace(start, mean=start.mean + shift, effects=effects)
+
+
+def residuals(X, condition):
+    """Rows X, of which missing cells are NaN, less what a regression on their condition says; B;
+    and w. Without a condition nothing is taken off."""
+    if condition is None:
+        return X, None, 0.0
+    effects, shift = np.zeros((X.shape[1], condition.shape[1])), np.zeros(X.shape[1])
+    missing = np.isnan(X)
+    for columns in np.arange(X.shape[1])[:, None] if missing.any() else [slice(None)]:
+        observed = ~missing[:, columns].any(axis=1)
+        x, c = X[observed][:, columns], condition[observed]
+        middle, mean = c.mean(axis=0), x.mean(axis=0)
+        effects[columns] = np.linalg.lstsq(c - middle, x - mean, rcond=None)[0].T
+        shift[columns] = mean - effects[columns] @ middle
+    return X - (condition @ effects.T + shift), effects, shift
 
 
 def _pca_start(X, n_components, least_noise, seed, n_samples):
@@ -141,11 +168,12 @@ def _factor_analysis_start(X, n_components, least_noise, seed, n_samples):
     )
 
 
-def _incomplete_start(X, n_components, model, least_noise):
+def _incomplete_start(X, n_components, model, least_noise, condition):
     shared = model == "pca"
     mean, loadings, noise = factor_model(
-        X, n_components, shared_noise=shared, least_noise=least_noise
+        X, n_components, shared_noise=shared, least_noise=least_noise, condition=condition
     )
+    loadings, effects = np.hsplit(loadings, [n_components])
     precision = np.sum(loadings**2 / noise[:, None], axis=0)
     return LinearStart(
         mean=mean,
@@ -153,6 +181,7 @@ def _incomplete_start(X, n_components, model, least_noise):
         projection=(loadings / noise[:, None]).T / (1 + precision)[:, None],
         log_variance=-np.log1p(precision),
         noise_variance=float(noise[0]) if shared else noise,
+        effects=effects,
     )
 
 

@@ -117,7 +117,10 @@ class VAENet(NeuralNet):
     def infer(self, x, **fit_params):
         if not self.module_.training:
             # After the fit the module is in double precision.
-            x = {**x, "x": x["x"].to(next(self.module_.parameters()).dtype)}
+            own = next(self.module_.parameters()).dtype
+            x = {
+                name: part if part.dtype == torch.bool else part.to(own) for name, part in x.items()
+            }
             return super().infer(x, n_draws=self.n_valid_draws, **fit_params)
         doubly = self.criterion_.importance_weighted and self.criterion_.beta_now == 1
         return super().infer(x, n_draws=self.n_draws, doubly_reparameterized=doubly, **fit_params)
@@ -240,10 +243,12 @@ class VAENet(NeuralNet):
         with scoped_seed(self.valid_seed), torch.inference_mode():
             batches = [batch for batch, _ in self.get_iterator(some, training=False)]
             x = torch.cat([_with_nan(batch) for batch in batches])
-            weight = None
-            if "weight" in batches[0]:
-                weight = torch.cat([batch["weight"] for batch in batches])
-            errors = self.module_.reconstruction_errors(x, weight).cpu().double().numpy()
+            beside = {
+                name: torch.cat([batch[name] for batch in batches])
+                for name in ("weight", "condition")
+                if name in batches[0]
+            }
+            errors = self.module_.reconstruction_errors(x, **beside).cpu().double().numpy()
         # Of the columns that have observed cells among these rows.
         return float(np.nanmean(errors * self.module_.likelihood.scale**2, axis=1).min())
 

@@ -75,9 +75,9 @@ def _positions(columns, n_features, names):
         ) from error
 
 
-def build(params, likelihood, k, shape):
-    """The model of the parts that the parameters name, called with the sizes of X, around a
-    likelihood that has learnt its support."""
+def build(params, likelihood, k, shape, n_conditions=0):
+    """The model of the parts that the parameters name, called with the sizes of X and of what its
+    rows are conditioned on, around a likelihood that has learnt its support."""
     n_samples, sizes = shape[0], _hidden_layer_sizes(params, shape)
     if not all(
         type(size) is not bool and isinstance(size, Integral) and size > 0 for size in sizes
@@ -107,14 +107,14 @@ def build(params, likelihood, k, shape):
         make_encoder = partial(network, hidden_layer_sizes=sizes)
         make_decoder = partial(network, hidden_layer_sizes=sizes[::-1])
     # Copied, should a factory hand out a module of the user's own: it would be trained and cast.
-    encoder = deepcopy(make_encoder(likelihood.n_inputs, 2 * k))
-    decoder = deepcopy(make_decoder(k, likelihood.n_outputs))
+    encoder = deepcopy(make_encoder(likelihood.n_inputs + n_conditions, 2 * k))
+    decoder = deepcopy(make_decoder(k + n_conditions, likelihood.n_outputs))
     # A small sample says little of what lies beyond two standard deviations, a large one does.
     limit = max(2.0, 2.0 * math.log10(n_samples) - 2.0)
-    vae = VAE(likelihood, prior, encoder, decoder, k, latent_limit=limit)
+    vae = VAE(likelihood, prior, encoder, decoder, k, n_conditions=n_conditions, latent_limit=limit)
     if params.missing_values == "observed":
-        aligned = params.init == "pca"
-        vae.fill = LinearFill(likelihood.n_inputs, min(k, n_samples, likelihood.n_inputs), aligned)
+        aligned, of_fill = params.init == "pca", min(k, n_samples, likelihood.n_inputs)
+        vae.fill = LinearFill(likelihood.n_inputs, of_fill, aligned, n_conditions)
     return vae.float()
 
 

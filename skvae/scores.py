@@ -15,7 +15,7 @@ from .objective import log_weights
 _DRAWS_AT_ONCE = 1000
 
 
-def importance_scores(net, X, seed, n_draws, dtype):
+def importance_scores(net, X, seed, n_draws, dtype, condition=None):
     """log p(x) of each row in nats and the effective sample size of its draws.
 
     Parameters
@@ -26,6 +26,7 @@ def importance_scores(net, X, seed, n_draws, dtype):
     n_draws : int
     dtype : torch.dtype
         Precision of the computation.
+    condition : ndarray of shape (n, n_conditions), optional
 
     Returns
     -------
@@ -37,13 +38,13 @@ def importance_scores(net, X, seed, n_draws, dtype):
     # The sums of the weights and of their squares, a piece of the draws at a time: memory does not
     # grow with them.
     log_sum = log_squares = -np.inf
-    for _, sums in _by_pieces(_log_sums, net, X, seed, n_draws, dtype):
+    for _, sums in _by_pieces(_log_sums, net, X, seed, n_draws, dtype, condition):
         log_sum = np.logaddexp(log_sum, sums[0])
         log_squares = np.logaddexp(log_squares, sums[1])
     return log_sum - np.log(n_draws), np.exp(2 * log_sum - log_squares)
 
 
-def elbo_terms(net, X, seed, n_draws, dtype):
+def elbo_terms(net, X, seed, n_draws, dtype, condition=None):
     """Each row's ELBO in nats, and its second term.
 
     Returns
@@ -56,13 +57,13 @@ def elbo_terms(net, X, seed, n_draws, dtype):
         the prior has no closed form of it.
     """
     elbo = kl = 0.0
-    for part, terms in _by_pieces(_elbo_terms, net, X, seed, n_draws, dtype):
+    for part, terms in _by_pieces(_elbo_terms, net, X, seed, n_draws, dtype, condition):
         elbo = elbo + part * terms[0]
         kl = kl + part * terms[1]
     return elbo, kl
 
 
-def imputed(net, X, seed, n_draws, dtype, draw):
+def imputed(net, X, seed, n_draws, dtype, draw, condition=None):
     """Rows X, an ndarray, with their missing cells (NaN) filled, in the units of X: by the mean of
     what is missing given what is not, or by draws from that, with torch's own generator.
 
@@ -73,26 +74,31 @@ def imputed(net, X, seed, n_draws, dtype, draw):
     """
     likelihood = net.module_.likelihood
 
-    def filled(module, x, noise):
+    def filled(module, x, noise, condition=None):
         if not draw:
-            return module.imputed(x, noise)
+            return module.imputed(x, noise, condition)
         # Equal rows are to have draws of their own.
         noise = torch.randn_like(noise)
-        return module.imputed(x, noise, -torch.empty_like(noise[..., 0]).exponential_().log())
+        gumbel = -torch.empty_like(noise[..., 0]).exponential_().log()
+        return module.imputed(x, noise, condition, gumbel)
 
-    prepare = _noisy(net, seed, 0, n_draws)
-    rows = net.apply(filled, X, prepare=prepare, dtype=dtype, vectors_per_row=n_draws)
+    prepare, arrays = _noisy(net, seed, 0, n_draws), _arrays(X, condition)
+    rows = net.apply(filled, *arrays, prepare=prepare, dtype=dtype, vectors_per_row=n_draws)
     return np.where(np.isnan(X), likelihood.in_units_of_rows(rows), X)
 
 
-def _by_pieces(function, net, X, seed, n_draws, dtype):
+def _arrays(X, condition):
+    return (X,) if condition is None else (X, condition)
+
+
+def _by_pieces(function, net, X, seed, n_draws, dtype, condition):
     """Yield what part of the draws a piece of them is, and what the function says of the rows by
     these, a pair of float64 arrays."""
     for first in range(0, n_draws, _DRAWS_AT_ONCE):
         piece = min(_DRAWS_AT_ONCE, n_draws - first)
         of_piece = net.apply(
             function,
-            X,
+            *_arrays(X, condition),
             prepare=_noisy(net, seed, first, piece),
             dtype=dtype,
             vectors_per_row=piece,
@@ -104,20 +110,20 @@ def _noisy(net, seed, first, n_draws):
     """What `VAENet.apply` gives of rows: them in working units, and their noise."""
     likelihood, k = net.module_.likelihood, net.module_.n_components
 
-    def prepare(rows):
+    def prepare(rows, *condition):
         noise = row_normals(rows, n_draws, k, seed, first=first)
-        return working_units(rows, likelihood.centre, likelihood.scale), noise
+        return working_units(rows, likelihood.centre, likelihood.scale), noise, *condition
 
     return prepare
 
 
-def _log_sums(module, x, noise):
-    log_w = module.log_weights(x, noise)
+def _log_sums(module, x, noise, *condition):
+    log_w = module.log_weights(x, noise, *condition)
     return torch.logsumexp(log_w, 1), torch.logsumexp(2 * log_w, 1)
 
 
-def _elbo_terms(module, x, noise):
-    terms = module.terms(x, noise)
+def _elbo_terms(module, x, noise, *condition):
+    terms = module.terms(x, noise, *condition)
     _, log_pz, log_qz, *kl = terms
     kl = kl[0] if kl else (log_qz - log_pz).mean(1, keepdim=True)
     return log_weights(*terms).mean(1), kl

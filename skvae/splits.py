@@ -62,6 +62,11 @@ def _part(part, rows, name):
                     "Subset of the dataset that it was given, or a skorch Dataset of rows of "
                     f"{rows.X.shape[1]} columns."
                 )
+            if rows.condition is not None:
+                raise ValueError(
+                    f"train_split gave a {name} part of rows of its own, whose condition is not "
+                    "known; with a condition it must be a Subset of the dataset that it was given."
+                )
             X = np.asarray(X)
             if not (np.isfinite(X) | (np.isnan(X) & rows.incomplete)).all():
                 raise ValueError(f"train_split gave a {name} part with values that are not finite.")

@@ -15,7 +15,7 @@ from torch.utils.data import Subset
 from ._random import scoped_seed
 from .batches import Rows, working_units
 from .incomplete import LinearFill, marginally_filled
-from .linear_start import best_gain, best_noise_and_gain, linear_start
+from .linear_start import best_gain, best_noise_and_gain, linear_start, residuals
 from .moments import Moments, repeated, some_rows
 
 _PLENTY_OF_ROWS = 5  # a column, from which a few rows more say nothing new to the start
@@ -39,7 +39,7 @@ def n_components_of(params, likelihood, rows, seed):
         if not likelihood.features_are_columns:
             likelihood = deepcopy(likelihood)
             likelihood.set_units(_units_rows(part, seed))
-        X = _start_rows(likelihood, part, seed)
+        X = residuals(*_split(likelihood, _start_rows(likelihood, part, seed), rows))[0]
         if rows.incomplete:
             X = _completed(X, likelihood, seed)
         # Minka's evidence depends on the number of rows, which X can stand in for.
@@ -70,12 +70,14 @@ def load_start(params, net, part, seed):
         vae.likelihood.set_units(_units_rows(part, seed))
     X = _start_rows(vae.likelihood, part, seed, ddof=int(vae.likelihood.linear_model == "pca"))
     if not needs_units:
-        vae.likelihood.set_units(X)
-    start = None if params.init == "random" else _linear_start(vae, X, count_of(part), seed)
-    if start is not None:
+        vae.likelihood.set_units(_split(vae.likelihood, X, part.dataset)[0])
+    start = None
+    if params.init == "pca":
+        start = _linear_start(vae, X, part.dataset, count_of(part), seed)
         vae.load_start(start)
     elif vae.fill is not None:
-        vae.load_fill(_linear_start(vae, X, count_of(part), seed, vae.fill.loadings.shape[1]))
+        k = vae.fill.loadings.shape[1]
+        vae.load_fill(_linear_start(vae, X, part.dataset, count_of(part), seed, k))
     vae.prior.load_start(partial(some_posterior, net, part, seed))
     if start is not None and not vae.likelihood.exact_start:
         start = _searched(start, net, part, seed)
@@ -92,9 +94,9 @@ def _searched(start, net, part, seed):
     vae = net.module_
     n_few = max(1, min(_GAIN_ROWS, _GAIN_VALUES // vae.likelihood.n_inputs))
     few = Subset(part.dataset, np.asarray(part.indices)[:n_few])
-    columns = vae.likelihood.features_are_columns and part.dataset.plain
-    X = _start_rows(vae.likelihood, few, seed) if columns else _some_rows(few, seed)
-    few = Rows(X, device=net.device, incomplete=part.dataset.incomplete)
+    # With weights as often as these say, which are more rows.
+    X, condition = _some_rows(few, seed, None if part.dataset.weight is not None else n_few)
+    few = Rows(X, device=net.device, incomplete=part.dataset.incomplete, condition=condition)
     few.set_units(vae.likelihood.centre, vae.likelihood.scale, vae.likelihood.placeholder)
 
     def objective(noise, gain):
@@ -109,15 +111,16 @@ def _searched(start, net, part, seed):
 
 
 def some_posterior(net, part, seed):
-    """The features of some rows of a part, and q(z|x) of these."""
-    rows, vae = part.dataset, net.module_
-    at_most = max(1, min(_PRIOR_ROWS, _START_VALUES // rows.X.shape[1]))
-    with scoped_seed(seed):
-        X = np.vstack(list(rows.chunks(_some_indices(part, at_most))))
+    """What the encoder sees of some rows of a part, and q(z|x) of these."""
+    vae = net.module_
+    at_most = max(1, min(_PRIOR_ROWS, _START_VALUES // part.dataset.X.shape[1]))
+    X, condition = _some_rows(part, seed, at_most)
     like = next(vae.parameters())
     x = working_units(X, vae.likelihood.centre, vae.likelihood.scale).to(like)
+    if condition is not None:
+        condition = torch.as_tensor(condition).to(like)
     with torch.no_grad():
-        return vae.eval().features_and_posterior(*vae.observed(x))
+        return vae.eval().inputs_and_posterior(*vae.observed(x), condition)
 
 
 def gain_of_more_rows(net, train, valid, start, seed):
@@ -127,28 +130,31 @@ def gain_of_more_rows(net, train, valid, start, seed):
     that is a gain, and an epoch has to beat it too. The start is fitted on as much less than the
     training part as that is less than all rows, and its loss on the held-out rows measured.
     """
-    n_train, n_features = len(train), net.module_.likelihood.n_inputs
+    vae, n_train = net.module_, len(train)
+    n_features = vae.likelihood.n_inputs + vae.n_conditions
     n_fewer = n_train * n_train // (n_train + len(valid))
     if n_train > _PLENTY_OF_ROWS * n_features:
         return 0.0
-    if n_fewer <= net.module_.n_components + 1:
+    if n_fewer <= vae.n_components + vae.n_conditions + 1:
         return math.inf
-    vae = net.module_
     fewer = np.asarray(train.indices)[np.random.RandomState(seed).permutation(n_train)[:n_fewer]]
     X = _start_rows(vae.likelihood, Subset(train.dataset, fewer), seed)
     loss = net.validation_loss(valid)
-    of_fewer = _linear_start(vae, X, n_fewer, seed).with_noise(start.noise_factor)
+    of_fewer = _linear_start(vae, X, train.dataset, n_fewer, seed).with_noise(start.noise_factor)
     vae.load_start(replace(of_fewer, gain=start.gain))
     gain = net.validation_loss(valid) - loss
     vae.load_start(start)
     return max(0.0, float(gain))
 
 
-def _linear_start(vae, X, n_samples, seed, n_components=None):
+def _linear_start(vae, X, rows, n_samples, seed, n_components=None):
+    """The closed form on what `_start_rows` gave of `rows`."""
     likelihood = vae.likelihood
+    X, condition = _split(likelihood, X, rows)
     return linear_start(
         X,
         n_components or vae.n_components,
+        condition=condition,
         n_samples=n_samples,
         model=likelihood.linear_model,
         least_noise=likelihood.least_noise(),
@@ -157,7 +163,8 @@ def _linear_start(vae, X, n_samples, seed, n_components=None):
 
 
 def _start_rows(likelihood, part, seed, *, ddof=1):
-    """The features of a part's rows in float64, as the linear start sees them.
+    """The features of a part's rows in float64, as the linear start sees them, and behind them what
+    the rows are conditioned on, if anything.
 
     More of them than `_START_VALUES` are replaced by fewer rows of the same mean and covariance,
     which are all that a linear model looks at; with too many columns for that, by a random part.
@@ -166,12 +173,14 @@ def _start_rows(likelihood, part, seed, *, ddof=1):
     the same each time in one fit.
     """
     rows, indices = part.dataset, np.asarray(part.indices)
-    n_columns = likelihood.n_inputs
+    condition = np.empty((len(rows), 0)) if rows.condition is None else rows.condition
+    n_columns = likelihood.n_inputs + condition.shape[1]
     if rows.incomplete:
         indices = _some_indices(part, max(1, _INCOMPLETE_VALUES // n_columns))
         with scoped_seed(seed):
             X = np.vstack(list(rows.chunks(indices)))
-        return _incomplete_features(likelihood, X, rows.first_observed)
+        features = _incomplete_features(likelihood, X, rows.first_observed)
+        return np.hstack([features, condition[indices]])
     if rows.weight is not None or len(indices) * n_columns > _START_VALUES:
         if n_columns > _START_COLUMNS:
             indices = _some_indices(part, _START_VALUES // n_columns)
@@ -180,10 +189,19 @@ def _start_rows(likelihood, part, seed, *, ddof=1):
             with scoped_seed(seed):
                 for positions, chunk in rows.numbered_chunks(indices):
                     of_chunk = None if weight is None else weight[positions]
-                    moments.add(likelihood.start_rows(chunk), of_chunk)
+                    features = likelihood.start_rows(chunk)
+                    moments.add(np.hstack([features, condition[positions]]), of_chunk)
             return moments.stand_in(max(10_000, 10 * n_columns), ddof)
     with scoped_seed(seed):
-        return np.vstack([likelihood.start_rows(chunk) for chunk in rows.chunks(indices)])
+        X = np.vstack([likelihood.start_rows(chunk) for chunk in rows.chunks(indices)])
+    return X if rows.condition is None else np.hstack([X, condition[indices]])
+
+
+def _split(likelihood, X, rows):
+    """What `_start_rows` gave: the features, and the conditions or None."""
+    if rows.condition is None:
+        return X, None
+    return X[:, : likelihood.n_inputs], X[:, likelihood.n_inputs :]
 
 
 def _incomplete_features(likelihood, X, otherwise):
@@ -205,13 +223,14 @@ def _completed(X, likelihood, seed):
     return fill(features, ~torch.isnan(features))[0].numpy()
 
 
-def _some_rows(part, seed):
+def _some_rows(part, seed, at_most=None):
     """The rows of a part in float64, or a random part of very many; with weights each as often as
-    its weight says."""
+    its weight says. And what they are conditioned on, or None."""
     rows = part.dataset
-    at_most = max(1, _START_VALUES // rows.X.shape[1])
+    indices = _some_indices(part, at_most or max(1, _START_VALUES // rows.X.shape[1]))
     with scoped_seed(seed):
-        return np.vstack(list(rows.chunks(_some_indices(part, at_most))))
+        X = np.vstack(list(rows.chunks(indices)))
+    return X, None if rows.condition is None else rows.condition[indices]
 
 
 def _some_indices(part, at_most):
@@ -225,7 +244,7 @@ def _some_indices(part, at_most):
 
 def _units_rows(part, seed):
     """The rows of a part that the units of a law are learnt from, without missing cells."""
-    return marginally_filled(_some_rows(part, seed), part.dataset.first_observed)
+    return marginally_filled(_some_rows(part, seed)[0], part.dataset.first_observed)
 
 
 def count_of(part):

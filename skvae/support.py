@@ -1,6 +1,8 @@
 """The rows of a fit and the law that they follow: whether cells are missing, and whether the law
 allows the others."""
 
+import warnings
+
 import numpy as np
 
 from ._random import scoped_seed
@@ -8,10 +10,14 @@ from .batches import Rows
 from .likelihoods import MOST_CODES, suited_likelihood
 from .parts import made_likelihood
 
+# A column of more categories than this, and than half of the rows, looks like a key.
+_FEW_CATEGORIES = 100
 
-def rows_of(params, X, device="cpu", weight=None):
+
+def rows_of(params, X, device="cpu", weight=None, condition=None):
     """The rows of X as a `Rows`, which knows whether cells are missing."""
-    rows = Rows(X, transform=params.batch_transform, device=device, weight=weight)
+    transform = params.batch_transform
+    rows = Rows(X, transform=transform, device=device, weight=weight, condition=condition)
     rows.incomplete = params.missing_values == "observed" and rows.any_missing()
     return rows
 
@@ -28,7 +34,7 @@ def fresh_likelihood(params, rows, name_column, seed, table=None):
                 print(f"likelihood='auto' is {law!r} on these rows.")
         likelihood = made_likelihood(law, rows.X.shape[1], names)
     if table is not None:
-        _check_categories(table, likelihood, name_column)
+        _check_categories(table, likelihood, name_column, len(rows))
     if params.missing_values == "observed" and likelihood.needs_whole_rows:
         raise ValueError(
             f"missing_values='observed' does not go with likelihood={law!r}: it is given the "
@@ -39,6 +45,9 @@ def fresh_likelihood(params, rows, name_column, seed, table=None):
         rows.first_observed = _first_observed(rows, name_column, seed)
     with scoped_seed(seed):
         check_support(likelihood, rows, name_column, learn=True)
+    if table is not None:
+        # Also those of rows without weight, and both values of a bool.
+        likelihood.learn_categories(table.n_categories)
     return law, likelihood
 
 
@@ -51,13 +60,22 @@ def _laws_of(table, names):
     return [(law, names[columns].tolist()) for law, columns in pairs if columns.any()]
 
 
-def _check_categories(table, likelihood, name_column):
+def _check_categories(table, likelihood, name_column, n_rows):
     """Raise a ValueError where a column of a table has too many categories, or a law of numbers."""
     for column in np.flatnonzero(table.n_categories > MOST_CODES):
         raise ValueError(
             f"column {name_column(column)} has {table.n_categories[column]} categories, more than "
             f"{MOST_CODES}: each has a law of its own. Drop the column if it is a name or a key, "
             "or make the rare ones one."
+        )
+    keys = table.n_categories > np.maximum(_FEW_CATEGORIES, n_rows / 2)
+    for column in np.flatnonzero(keys):
+        warnings.warn(
+            f"column {name_column(column)} has {table.n_categories[column]} categories in {n_rows} "
+            "rows: if it is a name or a key, drop it, for each of them has an output of the "
+            "decoder, which takes time and tells nothing.",
+            UserWarning,
+            stacklevel=5,
         )
     for law, columns in zip(likelihood.laws, likelihood.columns, strict=True):
         # A bool is a number too.

@@ -29,12 +29,15 @@ from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, scoped_seed
 from .assembly import SKORCH_PREFIXES, finish, streamed_net, trained_net
 from .batches import Rows, working_units
+from .conditions import Conditions
 from .coordinates import (
     JACOBIAN_ROWS,
     STREAM_JACOBIAN_ROWS,
     PosteriorMoments,
+    features_of_condition,
     measure_coordinates,
 )
+from .given import drawn_given, row_given
 from .incomplete import has_missing
 from .likelihoods import LIKELIHOODS
 from .moments import Moments, RowSample, repeated, some_rows
@@ -56,11 +59,6 @@ _LEAST_STREAM_ROWS = 500
 _MEASURED_REPEATS = 2**20
 # Values of such rows, at most.
 _MEASURED_VALUES = 2**24
-# Latents that samples given some cells are chosen from: at least, and a sample;
-_GIVEN_DRAWS = 10_000
-_DRAWS_OF_SAMPLE = 10
-# so many have to count.
-_LEAST_EFFECTIVE = 50
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -81,7 +79,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     likelihood : str, callable, list of pairs or dict, default="gaussian"
         The law p(x|z) of the columns. Real: "gaussian" (one noise variance, pPCA's),
         "diagonal_gaussian" (one a column, FactorAnalysis's), "heteroscedastic_gaussian" (one a
-        column, given by the decoder), "student_t", "laplace" (heavy tails), "lognormal" (positive).
+        column, given by the decoder), "student_t", "laplace" (heavy tails), "lognormal" (positive),
+        "quantile_gaussian" (any shape: skewed, several modes, bounds, heaps, many exact zeros).
         Between 0 and 1: "bernoulli" (binary), "continuous_bernoulli" (grey). Counts: "poisson",
         "negative_binomial", "zero_inflated_negative_binomial" (as a share of the row's total),
         "multinomial" (given the row's total). Integer codes: "categorical". The classes are in
@@ -172,7 +171,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         dtype says so (strings, categories, bools).
     handle_unknown : {"error", "missing"}, default="error"
         What a category is that no row of the fit had: an error, or a cell that was not seen, which
-        needs `missing_values="observed"`.
+        needs `missing_values="observed"`; it may be set after the fit too. Folds of a
+        cross-validation in which rare categories are missing need the second.
     device : str or torch.device, default="auto"
         "auto" is CUDA, else MPS, else the CPU.
     warm_start : bool, default=False
@@ -370,19 +370,27 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._skorch_params = skorch_params
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
-        """Fit the model to X.
+    def fit(self, X, y=None, sample_weight=None, condition=None):
+        """Fit the model to X: to p(x), or with a condition to p(x | condition).
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. Of sparse ones a batch, or a chunk of 32 MiB, is made dense at a time;
-            the start and the units look at random rows of at most 256 MiB.
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+            Training rows; with `likelihood="auto"` or laws by column a pandas or polars DataFrame
+            of numbers, categories, bools and dates, for this and all methods. Of sparse rows a
+            batch, or a chunk of 32 MiB, is made dense at a time; the start and the units look at
+            random rows of at most 256 MiB.
         y : None
             Ignored, present for scikit-learn's convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each row counts: rows of weight 2 stand for two, in the start, the loss and
             all that is measured (but the split, the batches and the weight decay go by rows).
+        condition : array-like, Series or DataFrame of shape (n_samples,) or \
+                (n_samples, n_conditions) or None, default=None
+            What is known of each row beside X, numbers and categories (strings, bools, categorical
+            dtypes): encoder and decoder are given it, so that the latents need not say it. The
+            start is a regression of X on it, and PCA of what that leaves. All methods that see
+            rows then need it.
 
         Returns
         -------
@@ -403,7 +411,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with self._kept_on_failure():
             warm = self.warm_start and hasattr(self, "net_")
             X = self._rows(X, reset=not warm)
-            X, weight = _weighted(X, sample_weight)
+            X, weight, C = self._counted(X, sample_weight, condition, reset=not warm)
             seed = draw_seed(self.random_state)
             with scoped_seed(seed), torch.inference_mode(False), torch.enable_grad():
                 net, start = trained_net(
@@ -414,16 +422,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     earlier=self.net_ if warm else None,
                     weight=weight,
                     table=self._table,
+                    condition=C,
                 )
                 kept = self.coordinates_ if warm else None
                 columns, some = Moments(), _row_sample(_MEASURED_ROWS, X.shape[1])
-                posterior = self._measured(net, X, seed, columns, some, weight)
+                posterior = self._measured(net, X, seed, columns, some, weight, C)
                 self._set_fitted(net, seed, columns, posterior, some, start is not None, kept)
                 self._stream = None
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(self, X, y=None, sample_weight=None, condition=None):
         """Train on the next rows of a stream: one pass over them, then they may be forgotten.
 
         The first call fits the linear start to its rows, so these should be typical and many more
@@ -443,7 +452,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         y : None
             Ignored, present for scikit-learn's convention.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            As in `fit`.
+        condition : array-like, Series or DataFrame or None, default=None
+            Both as in `fit`. Categories and units of a condition are those of the first call.
 
         Returns
         -------
@@ -459,7 +469,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with self._kept_on_failure():
             fitted = self.__sklearn_is_fitted__()
             X = self._rows(X, reset=not fitted)
-            X, weight = _weighted(X, sample_weight)
+            X, weight, C = self._counted(X, sample_weight, condition, reset=not fitted)
             stream = deepcopy(self._stream) if fitted else None
             if stream is None:
                 columns = deepcopy(self._columns) if fitted else Moments()
@@ -478,8 +488,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     n_earlier=columns.count,
                     weight=weight,
                     table=self._table,
+                    condition=C,
                 )
-                self._measured(net, X, fit_seed, columns, some, weight)
+                self._measured(net, X, fit_seed, columns, some, weight, C)
                 self._stream = columns, some
                 self.history_ = net.history
                 if len(some.rows) < min(columns.count, _LEAST_STREAM_ROWS):
@@ -487,10 +498,16 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     finish(net, None, fit_seed)
                     self.n_samples_ = columns.rows
                     return self
-                kept_rows = Rows(some.rows, device=net.device, incomplete=has_missing(some.rows))
-                finish(net, kept_rows, fit_seed)
+                kept_rows, of_kept = self._kept_rows(some)
+                rows = Rows(
+                    kept_rows,
+                    device=net.device,
+                    incomplete=has_missing(kept_rows),
+                    condition=of_kept,
+                )
+                finish(net, rows, fit_seed)
                 posterior = PosteriorMoments()
-                posterior.add(*self._posterior(some.rows))
+                posterior.add(*self._posterior(kept_rows, of_kept))
                 kept = self.coordinates_ if fitted else None
                 self._set_fitted(
                     net,
@@ -515,7 +532,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             vars(self).update(before)
             raise
 
-    def _measured(self, net, X, seed, columns, some, weight):
+    def _measured(self, net, X, seed, columns, some, weight, C):
         """Take the rows X in, a chunk at a time: into the moments of the columns, into the kept
         part of the rows, and into the moments of the posterior, which are returned."""
         self.net_ = net
@@ -523,10 +540,19 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         with scoped_seed(seed):
             for part, chunk in rows_of(self, X).numbered_chunks():
                 of_chunk = None if weight is None else weight[part]
-                columns.add(net.module_.likelihood.start_rows(self._completed(chunk)), of_chunk)
-                posterior.add(*self._posterior(chunk), of_chunk)
-                some.add(chunk if weight is None else chunk[repeated(of_chunk, _MEASURED_REPEATS)])
+                c = None if C is None else C[part]
+                features = net.module_.likelihood.start_rows(self._completed(chunk, c))
+                columns.add(features - features_of_condition(net, c), of_chunk)
+                posterior.add(*self._posterior(chunk, c), of_chunk)
+                kept = chunk if c is None else np.hstack([chunk, c])
+                some.add(kept if weight is None else kept[repeated(of_chunk, _MEASURED_REPEATS)])
         return posterior
+
+    def _kept_rows(self, some):
+        """The rows of X that a `RowSample` kept, and what they are conditioned on, or None."""
+        if self._conditions is None:
+            return some.rows, None
+        return some.rows[:, : self.n_features_in_], some.rows[:, self.n_features_in_ :]
 
     def _set_fitted(
         self,
@@ -548,13 +574,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.likelihood_ = net.parts_["likelihood_"]
         self._seed = seed
         self._columns = columns
-        mean = self._posterior(some.rows)[0]
+        rows, C = self._kept_rows(some)
+        mean = self._posterior(rows, C)[0]
         self.coordinates_ = measure_coordinates(
             net,
             columns,
             posterior,
-            net.module_.likelihood.start_rows(self._completed(some.rows)),
+            net.module_.likelihood.start_rows(self._completed(rows, C)),
             mean,
+            condition=C,
             closed_form=closed_form and net.module_.likelihood.exact_start,
             oriented=self.init == "pca" and net.module_.likelihood.linear_model == "pca",
             whiten=self.whiten,
@@ -578,42 +606,88 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        self.mean_ = columns.mean
+        at_mean = None if C is None else np.zeros((1, C.shape[1]))
+        self.mean_ = columns.mean + np.ravel(features_of_condition(net, at_mean))
         self.components_ = self.coordinates_.components
         self.explained_variance_ = self.coordinates_.explained_variance
         self.singular_values_ = np.sqrt(self.explained_variance_ * (columns.count - 1))
         total = columns.variance().sum()
         self.explained_variance_ratio_ = self.explained_variance_ / (total or 1.0)
-        self.noise_variance_ = self._noise_variance(mean)
+        self.noise_variance_ = self._noise_variance(mean, C)
 
-    def _noise_variance(self, mean):
+    def _noise_variance(self, mean, C):
         """Variance of x given z in squared units of X: one number if shared, else one a column."""
         likelihood = self.net_.module_.likelihood
-        rows = mean[some_rows(len(mean), _NOISE_ROWS)]
-        variance = self.net_.apply(_observation_variance, rows)
+        few = some_rows(len(mean), _NOISE_ROWS)
+        C = None if C is None else C[few]
+        variance = self._apply(_observation_variance, mean[few], condition=C)
         columns = variance.mean(axis=0) * likelihood.scale**2
         return float(columns.mean()) if likelihood.shared_noise else columns
 
     # ------------------------------------------------------------ numpy in and out
 
-    def _units(self, X):
-        """X in working units, a float64 tensor."""
-        likelihood = self.net_.module_.likelihood
-        return working_units(X, likelihood.centre, likelihood.scale)
+    def _apply(self, function, *arrays, condition=None, **options):
+        """`net_.apply` of a function whose last argument is the condition, if there is one."""
+        arrays = arrays if condition is None else (*arrays, condition)
+        return self.net_.apply(function, *arrays, **options)
 
-    def _completed(self, X):
+    def _units(self, X, *others):
+        """X in working units, a float64 tensor, and the others as they are."""
+        likelihood = self.net_.module_.likelihood
+        return working_units(X, likelihood.centre, likelihood.scale), *others
+
+    def _completed(self, X, C):
         """Rows X (float64) with missing cells as reconstructions have them."""
         if not has_missing(X):
             return X
         holed, filled = np.isnan(X).any(axis=1), X.copy()
-        rows = self.net_.apply("completed", X[holed], prepare=self._units, dtype=_torch_dtype(X))
+        rows = self._apply(
+            "completed",
+            X[holed],
+            condition=None if C is None else C[holed],
+            prepare=self._units,
+            dtype=_torch_dtype(X),
+        )
         rows = self.net_.module_.likelihood.in_units_of_rows(rows)
         filled[holed] = np.where(np.isnan(X[holed]), rows, X[holed])
         return filled
 
-    def _posterior(self, X):
+    def _posterior(self, X, C=None):
         """Mean and variance of q(z|x) for each row, each (n_samples, n_components)."""
-        return self.net_.apply("encode", X, prepare=self._units, dtype=_torch_dtype(X))
+        dtype = _torch_dtype(X)
+        return self._apply("encode", X, condition=C, prepare=self._units, dtype=dtype)
+
+    def _conditions_of(self, condition, n_samples, *, one_for_all=False):
+        """The condition of rows as columns for the model; None for a model without one."""
+        if self._conditions is None:
+            if condition is None:
+                return None
+            raise ValueError(
+                "condition is given, but the model was fitted without: pass it to fit."
+            )
+        if condition is None:
+            raise ValueError(
+                "condition is missing: the model was fitted with one, and is p(x | condition). In "
+                "a Pipeline it has to be asked for: sklearn.set_config(enable_metadata_routing="
+                "True), then set_transform_request(condition=True), and so for each method."
+            )
+        return self._conditions.encode(condition, n_samples, one_for_all=one_for_all)
+
+    def _counted(self, X, sample_weight, condition, reset):
+        """The rows of a fit that count, their weights, None where all count once, and their
+        condition as columns, None without; of a fit that starts anew what these are is learnt."""
+        weight = None
+        if sample_weight is not None:
+            weight = _checked_weight(sample_weight, X)
+        if reset:
+            self._conditions = None
+            if condition is not None:
+                self._conditions = Conditions(condition, len(X), weight)
+        C = self._conditions_of(condition, len(X))
+        if weight is None or (kept := weight > 0).all():
+            return X, weight, C
+        X = X[kept] if isinstance(X, np.ndarray) else X.kept(kept)
+        return X, weight[kept], None if C is None else C[kept]
 
     def _checked(self, X):
         check_is_fitted(self)
@@ -631,6 +705,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             )
         if reset:
             self._table = self._new_table(X)
+            self._features_given = deepcopy(self.categorical_features)
+        elif not _alike(self.categorical_features, self._features_given):
+            raise ValueError(
+                f"categorical_features={self.categorical_features!r} differs from the "
+                f"{self._features_given!r} of the model that training would go on from; keep it, "
+                "or start anew."
+            )
         return self._numbers(X, reset=reset, allow_missing=allow_missing)
 
     def _new_table(self, X):
@@ -669,12 +750,33 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             check_support(likelihood, Rows(X), column_namer(self))
         return X
 
-    def transform(self, X):
+    def fit_transform(self, X, y=None, sample_weight=None, condition=None):
+        """`fit`, then `transform` of the same rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+        condition : array-like, Series or DataFrame or None, default=None
+            Both as in `fit`.
+
+        Returns
+        -------
+        T : ndarray of shape (n_samples, n_components)
+        """
+        return self.fit(X, y, sample_weight, condition).transform(X, condition)
+
+    def transform(self, X, condition=None):
         """The posterior mean of each row in PCA's units: deterministic, never a draw.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        condition : array-like, Series or DataFrame or None, default=None
+            Of each row, as in `fit`; needed where `fit` had one. A row's columns then say what the
+            condition does not.
 
         Returns
         -------
@@ -690,13 +792,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Before `fit`.
         ValueError
             If X does not match what the estimator was fitted on, or holds values that the
-            likelihood does not allow (with a `batch_transform` they may be).
+            likelihood does not allow (with a `batch_transform` they may be), or categories that
+            the fit did not see (see `handle_unknown`).
+        TypeError
+            If a column of a table holds values of another kind than in the fit.
         """
         X = self._encodable(X)
-        T = self.coordinates_.to_public(self._posterior(X)[0])
+        C = self._conditions_of(condition, len(X))
+        T = self.coordinates_.to_public(self._posterior(X, C)[0])
         return T.astype(float_dtype(X), copy=False)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X, condition=None):
         """The mean of p(x|z), in the units of the data, at the latents that the columns stand for.
 
         With `likelihood="categorical"` it is the most probable code of each column; where the law
@@ -707,6 +813,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         X : array-like of shape (n_samples, n_components)
             As `transform` returns it. A draw of N(0, I) here is not a sample of the model: see
             `sample`.
+        condition : array-like, Series or DataFrame or None, default=None
+            Of each row, or one for all, where `fit` had one: another than the row's own gives what
+            it would be under that one.
 
         Returns
         -------
@@ -721,7 +830,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"X has {T.shape[1]} columns, but inverse_transform expects the "
                 f"{self.n_components_} that transform returns."
             )
-        mean = self._decoded(self.coordinates_.to_latent(T.astype(np.float64)), T)
+        C = self._conditions_of(condition, len(T), one_for_all=True)
+        mean = self._decoded(self.coordinates_.to_latent(T.astype(np.float64)), T, C)
         if self._table is None:
             return mean.astype(T.dtype, copy=False)
         rows = self._table.decode(mean)
@@ -729,13 +839,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             rows.index = X.index
         return rows
 
-    def _decoded(self, z, like):
+    def _decoded(self, z, like, C):
         """The mean of p(x|z) in the units of X, for latents in the precision of `like`."""
         likelihood = self.net_.module_.likelihood
-        mean = self.net_.apply("decode", z, dtype=_torch_dtype(like))
+        mean = self._apply("decode", z, condition=C, dtype=_torch_dtype(like))
         return likelihood.in_units_of_rows(mean)
 
-    def sample(self, n_samples=1, random_state=None, *, noise=True, given=None):
+    def sample(self, n_samples=1, random_state=None, *, noise=True, given=None, condition=None):
         """Rows drawn from the model: z from p(z), then x from p(x|z).
 
         Where the law is given the row's total ("multinomial", "zero_inflated_negative_binomial",
@@ -754,9 +864,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             the model.
         given : dict or None, default=None
             Cells that all rows have, by the name or the position of their column: z is then drawn
-            from p(z | given), by sampling importance resampling. Needs
+            from p(z | given), by sampling importance resampling. Needs a fit with
             `missing_values="observed"`. (For rows that are given different cells there is
             `impute(X, draw=True)`.)
+        condition : array-like, Series, DataFrame or dict or None, default=None
+            Of each row, or one for all, where `fit` had one: rows are drawn from
+            p(x | condition). A dict has the cells of one by their names.
 
         Returns
         -------
@@ -765,89 +878,47 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             If `given` names columns or holds values that the model does not know.
         """
         check_is_fitted(self)
         _check_count("n_samples", n_samples)
         likelihood = self.net_.module_.likelihood
+        C = self._conditions_of(condition, n_samples, one_for_all=True)
+        row = self._row_given(given) if given else None
         with scoped_seed(self._draw_seed(random_state)):
-            if given:
-                draws = self._sample_given(given, n_samples, noise)
+            if row is None:
+                empty = np.empty((n_samples, 0))
+                draws = self._apply(partial(_sample, noise=noise), empty, condition=C)
             else:
-                rows = np.empty((n_samples, 0))
-                draws = self.net_.apply(partial(_sample, noise=noise), rows)
-        return self._as_given(likelihood.in_units_of_rows(draws))
+                name = column_namer(self)
+                draws = drawn_given(self.net_, row, n_samples, name, noise=noise, condition=C)
+        rows = likelihood.in_units_of_rows(draws)
+        # To the bit.
+        return self._as_given(rows if row is None else np.where(np.isnan(row), rows, row))
 
-    def _sample_given(self, given, n_samples, noise):
-        """Rows in working units that have the given cells."""
+    def _row_given(self, given):
+        """One row (1, n_features), float64, of given cells and missing ones."""
+        if not isinstance(given, dict):
+            raise ValueError(
+                "given must be a dict from columns to the values that all rows have there, got "
+                f"{given!r}."
+            )
         if self.net_.parts_["missing_values"] != "observed":
             raise ValueError(
                 "sample(given=...) takes the other cells as missing, which needs "
                 "missing_values='observed' in fit."
             )
-        row = self._row_given(given)
-        check_support(self.net_.module_.likelihood, Rows(row), column_namer(self))
-        sizes = []
-
-        def draw(module, x):
-            rows, size = module.sample_given(
-                x[:1], len(x), max(_GIVEN_DRAWS, _DRAWS_OF_SAMPLE * len(x)), noise
-            )
-            sizes.append(size)
-            return rows
-
-        draws = self.net_.apply(
-            draw,
-            np.repeat(row, n_samples, axis=0),
-            prepare=self._units,
-            dtype=torch.float64,
-            vectors_per_row=_DRAWS_OF_SAMPLE,
-        )
-        if min(sizes) < min(_LEAST_EFFECTIVE, n_samples):
-            warnings.warn(
-                f"what is given is so rare that the rows are drawn from about {min(sizes):.0f} "
-                "latent vectors: expect repeated ones.",
-                UserWarning,
-                stacklevel=3,
-            )
-        return draws
-
-    def _row_given(self, given):
-        """One row (1, n_features), float64, of given cells and missing ones."""
         names = getattr(self, "feature_names_in_", None)
         if self._table is not None:
             # Whatever scikit-learn makes of the labels.
             names = self._table.names
-        cells = {}
-        for column, value in given.items():
-            known = range(self.n_features_in_) if names is None else list(names)
-            if isinstance(column, Integral) and 0 <= column < self.n_features_in_:
-                cells[int(column)] = value
-            elif names is not None and column in known:
-                cells[known.index(column)] = value
-            else:
-                raise ValueError(
-                    f"given has column {column!r}; X had "
-                    f"{f'columns 0 to {self.n_features_in_ - 1}' if names is None else known}."
-                )
-        if self._table is not None:
-            return self._table.encode_cells(cells)[None]
-        row = np.full((1, self.n_features_in_), np.nan)
-        for column, value in cells.items():
-            try:
-                row[0, column] = value
-            except (TypeError, ValueError) as error:
-                raise ValueError(
-                    f"given has {value!r} for column {column_namer(self)(column)}, which holds "
-                    "numbers."
-                ) from error
-        return row
+        return row_given(given, self.n_features_in_, names, self._table, column_namer(self))
 
     def _draw_seed(self, random_state):
         return draw_seed(self.random_state if random_state is None else random_state)
 
-    def sample_posterior(self, X, n_draws=1, random_state=None, *, decode=False):
+    def sample_posterior(self, X, n_draws=1, random_state=None, *, decode=False, condition=None):
         """Latent vectors drawn from q(z|x) of each row.
 
         Parameters
@@ -860,6 +931,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Whether to return the mean of p(x|z) at each draw, in the units of X, instead of the
             draw. (`inverse_transform` is for the columns of `transform`: it undoes the shrinkage of
             a posterior mean, which a draw does not have.)
+        condition : array-like, Series or DataFrame or None, default=None
+            As in `transform`.
 
         Returns
         -------
@@ -872,18 +945,20 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         _check_count("n_draws", n_draws)
         random = np.random.RandomState(self._draw_seed(random_state))
         noise = random.normal(size=(len(X), n_draws, self.n_components_))
-
-        def prepare(rows, noise):
-            return self._units(rows), noise
-
-        z = self.net_.apply("latents", X, noise, prepare=prepare, dtype=_torch_dtype(X))
+        C = self._conditions_of(condition, len(X))
+        z = self._apply(
+            "latents", X, noise, condition=C, prepare=self._units, dtype=_torch_dtype(X)
+        )
         flat = z.astype(np.float64).reshape(-1, self.n_components_)
-        rows = self._decoded(flat, X) if decode else self.coordinates_.to_public(flat)
+        if not decode:
+            rows = self.coordinates_.to_public(flat)
+        else:
+            rows = self._decoded(flat, X, None if C is None else np.repeat(C, n_draws, axis=0))
         if decode and self._table is not None:
             return self._table.decode(rows)
         return rows.reshape(len(X), n_draws, -1).astype(float_dtype(X), copy=False)
 
-    def interpolate(self, X, X_end, n_steps=10):
+    def interpolate(self, X, X_end, n_steps=10, *, condition=None):
         """Rows between given rows: along the straight line between their columns of `transform`.
 
         Parameters
@@ -892,6 +967,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Row i of the result goes from row i of X to row i of X_end.
         n_steps : int, default=10
             Steps, both ends included, which are the reconstructions of the two rows.
+        condition : array-like, Series or DataFrame or None, default=None
+            Of both rows and all between, where `fit` had one.
 
         Returns
         -------
@@ -899,7 +976,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Of a table a DataFrame of (n_samples * n_steps, n_features), a row's steps one below the
             other.
         """
-        T, T_end = (self.transform(rows) for rows in (X, X_end))
+        T, T_end = (self.transform(rows, condition) for rows in (X, X_end))
         T, T_end = (np.asarray(rows) for rows in (T, T_end))
         if len(T) != len(T_end):
             raise ValueError(
@@ -909,10 +986,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         _check_count("n_steps", n_steps)
         part = np.linspace(0, 1, n_steps, dtype=T.dtype)[:, None]
         between = (1 - part) * T[:, None] + part * T_end[:, None]
-        rows = self.inverse_transform(between.reshape(-1, T.shape[1]))
-        return rows if self._table is not None else rows.reshape(len(T), n_steps, -1)
+        latents = self.coordinates_.to_latent(between.reshape(-1, T.shape[1]).astype(np.float64))
+        C = self._conditions_of(condition, len(T))
+        rows = self._decoded(latents, T, None if C is None else np.repeat(C, n_steps, axis=0))
+        if self._table is not None:
+            return self._table.decode(rows)
+        return rows.reshape(len(T), n_steps, -1).astype(T.dtype, copy=False)
 
-    def impute(self, X, *, n_draws=1000, draw=False, random_state=None):
+    def impute(self, X, *, n_draws=1000, draw=False, random_state=None, condition=None):
         """X with its missing cells filled by what the model says of them given the others.
 
         Needs `missing_values="observed"`. `VAEImputer` is this as scikit-learn's imputers are.
@@ -922,17 +1003,21 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         X : array-like of shape (n_samples, n_features)
             Missing cells are NaN, None or `pandas.NA`.
         n_draws : int, default=1000
-            Weighted draws of q(z|x) that a row is filled by.
+            Weighted draws of q(z|x) that a row is filled by; time grows with them.
         draw : bool, default=False
             False fills by E[x_missing | x_observed], self-normalized importance sampling (for
-            "categorical" by the most probable code); True by a draw from that law.
+            "categorical" by the most probable code); True by a draw from that law: what is wanted
+            where a mean is no value of the column, as of one that is mostly exactly 0.
         random_state : int, RandomState instance or None, default=None
             As in `sample`, for `draw=True`; the mean is the same in each call.
+        condition : array-like, Series or DataFrame or None, default=None
+            As in `transform`.
 
         Returns
         -------
-        X_filled : ndarray of shape (n_samples, n_features)
-            float32 for float32 rows, else float64; observed cells as they came.
+        X_filled : ndarray or DataFrame of shape (n_samples, n_features)
+            float32 for float32 rows, else float64; observed cells as they came. A DataFrame, with
+            the dtypes and the index of X, where columns have laws of their own and X is one.
 
         References
         ----------
@@ -944,14 +1029,21 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             X = X[:]
         filled = np.array(X, dtype=float_dtype(X))
         incomplete = np.isnan(filled).any(axis=1)
+        C = self._conditions_of(condition, len(X))
         if incomplete.any():
             with scoped_seed(self._draw_seed(random_state)):
                 filled[incomplete] = imputed(
-                    self.net_, filled[incomplete], self._seed, n_draws, _torch_dtype(X), draw
+                    self.net_,
+                    filled[incomplete],
+                    self._seed,
+                    n_draws,
+                    _torch_dtype(X),
+                    draw,
+                    None if C is None else C[incomplete],
                 )
         return filled if self._table is None else self._table.filled(given, filled)
 
-    def score_samples(self, X):
+    def score_samples(self, X, condition=None):
         """log p(x) of each row in nats, by importance weighting from the posterior.
 
         log p(x) = log E_q(z|x)[p(x|z) p(z) / q(z|x)], with `n_importance_samples` draws a row: a
@@ -963,6 +1055,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        condition : array-like, Series or DataFrame or None, default=None
+            As in `transform`; the score is then log p(x | condition).
 
         Returns
         -------
@@ -971,7 +1065,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             `measure` is "mass". Only like may be compared with like: "multinomial", whose scores
             are log p(x | total), with nothing else, and laws that take the row's total as their
             exposure ("zero_inflated_negative_binomial", `library_size=True`), which pay for the
-            total that they expect, with one another.
+            total that they expect, with one another. Laws by column add both kinds up, and rows
+            with missing cells pay for fewer cells: scores of two rows can be compared only where
+            the same cells are observed.
 
         References
         ----------
@@ -979,7 +1075,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         equation 8.
         """
         X = self._scorable(X)
-        return self._importance_scores(X, self._seed)[0]
+        return self._importance_scores(X, self._seed, self._conditions_of(condition, len(X)))[0]
 
     def _scorable(self, X):
         """X checked, against the support of the likelihood too, and the number of draws."""
@@ -994,11 +1090,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         )
         return X
 
-    def _importance_scores(self, X, seed):
+    def _importance_scores(self, X, seed, C):
         draws = self.n_importance_samples
-        return importance_scores(self.net_, X, seed, draws, _torch_dtype(X))
+        return importance_scores(self.net_, X, seed, draws, _torch_dtype(X), C)
 
-    def score_details(self, X, n_repeats=10):
+    def score_details(self, X, n_repeats=10, *, condition=None):
         """`score_samples(X)`, and how far it can be trusted.
 
         Parameters
@@ -1007,6 +1103,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         n_repeats : int, default=10
             How often the score is computed anew, with other draws, for its standard error; at
             least 2.
+        condition : array-like, Series or DataFrame or None, default=None
+            As in `score_samples`.
 
         Returns
         -------
@@ -1036,10 +1134,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if not isinstance(n_repeats, Integral) or n_repeats < 2:
             raise ValueError(f"n_repeats must be an int of at least 2, got {n_repeats!r}.")
         X = self._scorable(X)
-        log_prob, size = self._importance_scores(X, self._seed)
+        C = self._conditions_of(condition, len(X))
+        log_prob, size = self._importance_scores(X, self._seed, C)
         seeds = np.random.SeedSequence(self._seed).generate_state(n_repeats)
-        repeats = [self._importance_scores(X, int(seed))[0] for seed in seeds]
-        elbo = self._elbo(X).elbo
+        repeats = [self._importance_scores(X, int(seed), C)[0] for seed in seeds]
+        elbo = self._elbo(X, C).elbo
         return Bunch(
             log_prob=log_prob,
             standard_error=np.std(repeats, axis=0, ddof=1),
@@ -1049,12 +1148,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             bits_per_dimension=-log_prob / (_n_observed(X) * np.log(2)),
         )
 
-    def elbo(self, X):
+    def elbo(self, X, *, condition=None):
         """The evidence lower bound of each row in nats, and the terms that it is made of.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        condition : array-like, Series or DataFrame or None, default=None
+            As in `score_samples`.
 
         Returns
         -------
@@ -1070,15 +1171,17 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ----------
         D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014, equation 3.
         """
-        return self._elbo(self._scorable(X))
+        X = self._scorable(X)
+        return self._elbo(X, self._conditions_of(condition, len(X)))
 
-    def _elbo(self, X):
-        elbo, kl = elbo_terms(self.net_, X, self._seed, self.n_importance_samples, _torch_dtype(X))
+    def _elbo(self, X, C):
+        draws = self.n_importance_samples
+        elbo, kl = elbo_terms(self.net_, X, self._seed, draws, _torch_dtype(X), C)
         if kl.shape[1] == self.n_components_:
             kl = kl[:, self.coordinates_.order]
         return Bunch(elbo=elbo, reconstruction=elbo + kl.sum(axis=1), kl=kl)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None, condition=None):
         """The mean of `score_samples(X)`, in nats per row.
 
         Parameters
@@ -1088,12 +1191,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Ignored.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             How often each row counts in the mean.
+        condition : array-like, Series or DataFrame or None, default=None
+            As in `score_samples`.
 
         Returns
         -------
         log_prob : float
         """
-        log_prob = self.score_samples(X)
+        log_prob = self.score_samples(X, condition)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, log_prob, dtype=np.float64, ensure_non_negative=True
@@ -1106,6 +1211,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Cov E[x|z] + E Var[x|z], over draws of z whose mean and covariance are, with
         `prior="normal"`, exactly those of p(z): PCA's or FactorAnalysis's own where the model is
         linear. Var[x|z] is taken as diagonal, which leaves something out for "multinomial" alone.
+        Of a model with a condition it is the covariance under the mean condition.
 
         Returns
         -------
@@ -1130,7 +1236,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             if self.net_.module_.prior.standard:
                 z = z - z.mean(axis=0)
                 z = np.linalg.solve(np.linalg.cholesky(z.T @ z / n_draws), z.T).T
-            mean, variance = self.net_.apply(_moments, z)
+            C = None
+            if self._conditions is not None:
+                C = np.zeros((n_draws, self._conditions.n_columns))
+            mean, variance = self._apply(_moments, z, condition=C)
         mean = (mean - mean.mean(axis=0)) * likelihood.scale
         noise = variance.mean(axis=0) * likelihood.scale**2
         return mean.T @ mean / n_draws + np.diag(noise)
@@ -1195,20 +1304,19 @@ def _row_sample(n_rows, n_columns):
     return RowSample(min(n_rows, max(_NOISE_ROWS, _MEASURED_VALUES // n_columns)))
 
 
-def _weighted(X, sample_weight):
-    """The rows that count, and their weights; None where all count once."""
-    if sample_weight is None:
-        return X, None
+def _checked_weight(sample_weight, X):
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if (kept := weight > 0).sum() < 2 or weight.sum() < 2:
+    if (n_kept := (weight > 0).sum()) < 2 or weight.sum() < 2:
         raise ValueError(
-            f"sample_weight says how often each row counts; it has {kept.sum()} entries above "
-            f"zero and sums to {weight.sum():g}: at least two rows are needed. Weights that sum "
-            "to one are to be multiplied by the number of rows."
+            f"sample_weight says how often each row counts; it has {n_kept} entries above zero and "
+            f"sums to {weight.sum():g}: at least two rows are needed. Weights that sum to one are "
+            "to be multiplied by the number of rows."
         )
-    if kept.all():
-        return X, weight
-    return (X[kept] if isinstance(X, np.ndarray) else X.kept(kept)), weight[kept]
+    return weight
+
+
+def _alike(a, b):
+    return np.array_equal(np.asarray(a, dtype=object), np.asarray(b, dtype=object))
 
 
 def _check_count(name, count):
@@ -1216,16 +1324,16 @@ def _check_count(name, count):
         raise ValueError(f"{name} must be an int of at least 1, got {count!r}.")
 
 
-def _sample(module, rows, noise):
-    return module.sample(len(rows), noise)
+def _sample(module, rows, condition=None, *, noise):
+    return module.sample(len(rows), noise, condition)
 
 
-def _observation_variance(module, z):
-    return module.likelihood.variance(module.outputs(z))
+def _observation_variance(module, z, condition=None):
+    return module.likelihood.variance(module.outputs(z, condition))
 
 
-def _moments(module, z):
-    outputs = module.outputs(z)
+def _moments(module, z, condition=None):
+    outputs = module.outputs(z, condition)
     mean, variance = module.likelihood.moments(outputs)
     return mean, variance.expand(len(z), -1)
 

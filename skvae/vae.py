@@ -1,6 +1,7 @@
 """The model: q(z|x), p(x|z) and p(z), with an affine path beside every network."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -77,6 +78,11 @@ def _limited(features, limit):
     return features * torch.rsqrt(1 + (features / limit) ** 2)
 
 
+def _beside(inputs, condition):
+    """Features or latents with the conditions behind them, where there are conditions."""
+    return inputs if condition is None else torch.cat([inputs, condition], -1)
+
+
 def _at(posterior, noise):
     """Latents (n, S, k) where standard normal noise (n, S, k) has them under q(z|x)."""
     if posterior.event_shape:
@@ -110,17 +116,21 @@ class VAE(nn.Module):
     """A variational autoencoder whose encoder and decoder are an affine path plus a network.
 
     q(z|x) = N(A x + a + f_e(x), diag exp(b + f_v(x))), decoder outputs W z + w + f_d(z), with x
-    the features of the row that the likelihood names.
+    the features of the row that the likelihood names. Where rows are conditioned on something, c,
+    encoder and decoder are given it beside these: q(z|x, c), p(x|z, c). p(z) is the same for all.
 
     Parameters
     ----------
     likelihood : Likelihood
     prior : Prior
     encoder : nn.Module
-        Maps (n, likelihood.n_inputs) to (n, 2 * n_components): f_e and f_v side by side.
+        Maps (n, likelihood.n_inputs + n_conditions) to (n, 2 * n_components): f_e and f_v side by
+        side.
     decoder : nn.Module
-        Maps (n, n_components) to (n, likelihood.n_outputs): f_d.
+        Maps (n, n_components + n_conditions) to (n, likelihood.n_outputs): f_d.
     n_components : int
+    n_conditions : int, default=0
+        Columns of c, of mean 0 and variance 1 over the training rows.
     latent_limit : float, default=inf
         Where the decoder network's view of a latent saturates, in standard deviations of the
         prior.
@@ -128,24 +138,36 @@ class VAE(nn.Module):
     References
     ----------
     G. Tucker, D. Lawson, S. Gu, C. Maddison, "Doubly Reparameterized Gradient Estimators for Monte
-    Carlo Objectives", ICLR 2019.
+    Carlo Objectives", ICLR 2019; K. Sohn, H. Lee, X. Yan, "Learning Structured Output
+    Representation using Deep Conditional Generative Models", NeurIPS 2015 (conditions).
     """
 
     # Whether the networks train in bfloat16.
     autocast = False
 
-    def __init__(self, likelihood, prior, encoder, decoder, n_components, *, latent_limit=math.inf):
+    def __init__(
+        self,
+        likelihood,
+        prior,
+        encoder,
+        decoder,
+        n_components,
+        *,
+        n_conditions=0,
+        latent_limit=math.inf,
+    ):
         super().__init__()
         self.n_components = n_components
         self.latent_limit = latent_limit
-        n_inputs, n_outputs = likelihood.n_inputs, likelihood.n_outputs
+        self.n_conditions = n_conditions
+        n_inputs, n_outputs = likelihood.n_inputs + n_conditions, likelihood.n_outputs
         self.likelihood = likelihood
         self.prior = prior
-        prior.set_inputs(likelihood.n_inputs)
+        prior.set_inputs(n_inputs)
         self.encoder = silent(encoder, n_inputs, 2 * n_components, "encoder")
-        self.decoder = silent(decoder, n_components, n_outputs, "decoder")
+        self.decoder = silent(decoder, n_components + n_conditions, n_outputs, "decoder")
         self.affine_encoder = nn.Linear(n_inputs, n_components)
-        self.affine_decoder = nn.Linear(n_components, n_outputs)
+        self.affine_decoder = nn.Linear(n_components + n_conditions, n_outputs)
         self.affine_log_variance = nn.Parameter(torch.zeros(n_components))
         # A `skvae.incomplete.LinearFill`, where rows may have missing cells.
         self.fill = None
@@ -155,9 +177,13 @@ class VAE(nn.Module):
         """Set the affine path to a linear model; the networks are left as they are."""
         likelihood = self.likelihood
         self.load_fill(start)
+        weight_of_features = start.projection * likelihood.feature_scale
+        if start.effects is not None:
+            # To the decoder a condition is a latent that is known.
+            weight_of_features = np.hstack([weight_of_features, -start.projection @ start.effects])
+            start = replace(start, loadings=np.hstack([start.loadings, start.effects]))
         weight, bias = likelihood.decoder_start(start)
         shift = start.projection @ (likelihood.feature_centre - start.mean)
-        weight_of_features = start.projection * likelihood.feature_scale
         self.affine_encoder.weight.copy_(torch.as_tensor(weight_of_features))
         self.affine_encoder.bias.copy_(torch.as_tensor(shift))
         self.affine_log_variance.copy_(torch.as_tensor(start.log_variance))
@@ -170,37 +196,42 @@ class VAE(nn.Module):
             unit, centre = self.likelihood.feature_scale, self.likelihood.feature_centre
             noise = np.broadcast_to(start.noise_variance, unit.shape) / unit**2
             loadings = start.loadings / unit[:, None]
-            self.fill.load((start.mean - centre) / unit, loadings, noise)
+            effects = None if start.effects is None else start.effects / unit[:, None]
+            self.fill.load((start.mean - centre) / unit, loadings, noise, effects)
 
-    def posterior(self, x, mask=None):
+    def posterior(self, x, mask=None, condition=None):
         """q(z|x) for working-unit rows x (n, n_features), or for their observed cells alone, where
         a `mask` of these is given: a Normal of batch shape (n, k), or of such cells, without which
         the latents are correlated, a MultivariateNormal."""
-        return self.features_and_posterior(x, mask)[1]
+        return self.inputs_and_posterior(x, mask, condition)[1]
 
-    def features_and_posterior(self, x, mask=None):
-        """The features of rows as the encoder sees them, missing ones filled, and q(z|x)."""
+    def inputs_and_posterior(self, x, mask=None, condition=None):
+        """What the encoder sees of rows, the features, missing ones filled, and the conditions
+        behind them, and q(z|x)."""
         features = self.likelihood.features(x)
         if mask is None:
-            return features, self.posterior_of(features)
-        features, share, root = self.fill(features, self.likelihood.feature_mask(mask))
-        posterior = self.posterior_of(features, share, mask.any(1, keepdim=True))
+            inputs = _beside(features, condition)
+            return inputs, self.posterior_of(inputs)
+        feature_mask = self.likelihood.feature_mask(mask)
+        features, share, root = self.fill(features, feature_mask, condition)
+        inputs = _beside(features, condition)
+        posterior = self.posterior_of(inputs, share, mask.any(1, keepdim=True))
         if root is not None:
             root = posterior.scale.unsqueeze(2) * root
             posterior = MultivariateNormal(posterior.loc, scale_tril=root, validate_args=False)
-        return features, posterior
+        return inputs, posterior
 
-    def posterior_of(self, features, share=None, seen=None):
-        """q(z|x) for the features (n, n_inputs) of rows.
+    def posterior_of(self, inputs, share=None, seen=None):
+        """q(z|x) for what the encoder sees (n, n_inputs) of rows.
 
         Where cells are missing, `share` (n, k) is the part of what the data say of each latent that
         the observed ones have: the affine path's precision, 1 + what the data say, has that part of
         it. A row of which nothing was `seen` has the posterior N(0, I).
         """
-        shift, log_ratio = self._through(self.encoder, _limited(features, _FEATURE_LIMIT)).chunk(
+        shift, log_ratio = self._through(self.encoder, _limited(inputs, _FEATURE_LIMIT)).chunk(
             2, dim=-1
         )
-        location, log_variance = self.affine_encoder(features) + shift, self.affine_log_variance
+        location, log_variance = self.affine_encoder(inputs) + shift, self.affine_log_variance
         if share is not None:
             said = torch.expm1(-log_variance).clamp(min=0.0)
             log_variance = torch.where(share == 1, log_variance, -torch.log1p(share * said))
@@ -212,11 +243,18 @@ class VAE(nn.Module):
         """p(z), a distribution over latent vectors."""
         return self.prior.law(self.posterior_of) if self.prior.reads_encoder else self.prior.law()
 
-    def outputs(self, z):
-        """The decoder's outputs for latent vectors z (..., k), shape (..., n_outputs)."""
+    def outputs(self, z, condition=None):
+        """The decoder's outputs for latent vectors z (n, ..., k), shape (n, ..., n_outputs), where
+        rows are conditioned on something under these conditions (n, n_conditions)."""
+        limited = _limited(z, self.latent_limit)
+        if condition is not None:
+            ones = [1] * (z.dim() - condition.dim())
+            condition = condition.reshape(len(condition), *ones, condition.shape[-1])
+            condition = condition.expand(*z.shape[:-1], -1)
+            limited = _beside(limited, _limited(condition, _FEATURE_LIMIT))
         # One row a vector, whatever the draws: networks map (n, n_in) to (n, n_out).
-        flat = _limited(z, self.latent_limit).reshape(-1, z.shape[-1])
-        return self.affine_decoder(z) + self._through(self.decoder, flat).reshape(*z.shape[:-1], -1)
+        added = self._through(self.decoder, limited.reshape(-1, limited.shape[-1]))
+        return self.affine_decoder(_beside(z, condition)) + added.reshape(*z.shape[:-1], -1)
 
     def _through(self, network, rows):
         if not (self.autocast and self.training):
@@ -240,18 +278,17 @@ class VAE(nn.Module):
         whose noise does not outgrow it as the draws become more (Tucker et al. 2019, equation 8):
         through z alone, and weighted once more.
         """
-        posterior = self.posterior(x, mask)
+        posterior = self.posterior(x, mask, condition)
         z = posterior.rsample((n_draws,)).movedim(0, 1)
         if not doubly_reparameterized:
-            terms = self._terms(x, posterior, z)
+            terms = self._terms(x, posterior, z, self.outputs(z, condition))
         else:
-            terms = self._terms(x, _detached(posterior), z)
+            terms = self._terms(x, _detached(posterior), z, self.outputs(z, condition))
             shares = log_weights(*terms, mask=mask).detach().softmax(1)
             z.register_hook(lambda gradient: shares.unsqueeze(2) * gradient)
         return (*terms, self.prior.kl(posterior)) if self.prior.closed_form else terms
 
-    def _terms(self, x, posterior, z, outputs=None):
-        outputs = self.outputs(z) if outputs is None else outputs
+    def _terms(self, x, posterior, z, outputs):
         log_px = self.likelihood.log_prob(outputs, x[:, None])
         return log_px, self.prior_law().log_prob(z), _log_q(posterior, z)
 
@@ -262,28 +299,29 @@ class VAE(nn.Module):
             return x, None
         return torch.where(missing, self.likelihood.placeholder.to(x), x), ~missing
 
-    def encode(self, x):
+    def encode(self, x, condition=None):
         """Mean and variance of q(z|x), each (n, k); missing cells of x are NaN."""
-        posterior = self.posterior(*self.observed(x))
+        posterior = self.posterior(*self.observed(x), condition)
         return posterior.mean, posterior.variance
 
-    def latents(self, x, noise):
+    def latents(self, x, noise, condition=None):
         """Latents (n, S, k) of q(z|x) for standard normal noise (n, S, k)."""
-        return _at(self.posterior(*self.observed(x)), noise)
+        return _at(self.posterior(*self.observed(x), condition), noise)
 
-    def completed(self, x):
+    def completed(self, x, condition=None):
         """Rows x, in working units, with missing cells (NaN) as reconstructions have them."""
-        return torch.where(torch.isnan(x), self.decode(self.encode(x)[0]), x)
+        mean, _ = self.encode(x, condition)
+        return torch.where(torch.isnan(x), self.decode(mean, condition), x)
 
-    def decode(self, z):
+    def decode(self, z, condition=None):
         """E[x|z] in working units, shape (n, n_features)."""
-        return self.likelihood.mean(self.outputs(z))
+        return self.likelihood.mean(self.outputs(z, condition))
 
-    def reconstruction_errors(self, x, weight=None):
+    def reconstruction_errors(self, x, weight=None, condition=None):
         """Mean squared errors of each column in working units, (m, n_features), of the
         reconstructions of rows x, of which missing cells are NaN, the shrinkage of the posterior
         mean undone by each of the m `SHRINKAGE_EXPONENTS`; by the rows' weights (n,), if any."""
-        mean, variance = self.encode(x)
+        mean, variance = self.encode(x, condition)
         centre, total = torch.zeros_like(mean[0]), torch.ones_like(mean[0])
         if not self.prior.standard:
             # Not of unit variance about the origin: as the encoder has it.
@@ -291,7 +329,7 @@ class VAE(nn.Module):
         reliability = 1 - variance.mean(0) / total
         reliability = torch.where(reliability > LEAST_RELIABILITY, reliability, 1.0)
         undone = ((mean - centre) / reliability**exponent for exponent in SHRINKAGE_EXPONENTS)
-        squares = ((self.decode(centre + z) - x).square() for z in undone)
+        squares = ((self.decode(centre + z, condition) - x).square() for z in undone)
         observed = ~torch.isnan(x)
         if weight is None and observed.all():
             return torch.stack([square.mean(0) for square in squares])
@@ -299,21 +337,21 @@ class VAE(nn.Module):
         sums = [(square.nan_to_num(0.0) * weights).sum(0) for square in squares]
         return torch.stack(sums) / weights.sum(0)
 
-    def terms(self, x, noise):
+    def terms(self, x, noise, condition=None):
         """What `forward` gives, for standard normal noise (n, S, k); missing cells of x are NaN,
         and have a `log_px` of zero."""
         x, mask = self.observed(x)
-        posterior = self.posterior(x, mask)
+        posterior = self.posterior(x, mask, condition)
         z = _at(posterior, noise)
-        log_px, *rest = self._terms(x, posterior, z)
+        log_px, *rest = self._terms(x, posterior, z, self.outputs(z, condition))
         terms = log_px if mask is None else torch.where(mask[:, None], log_px, 0.0), *rest
         return (*terms, self.prior.kl(posterior)) if self.prior.closed_form else terms
 
-    def log_weights(self, x, noise):
+    def log_weights(self, x, noise, condition=None):
         """Log importance weights (n, S) in nats, for standard normal noise (n, S, k)."""
-        return log_weights(*self.terms(x, noise))
+        return log_weights(*self.terms(x, noise, condition))
 
-    def imputed(self, x, noise, gumbel=None):
+    def imputed(self, x, noise, condition=None, gumbel=None):
         """Rows x, in working units, with what the model makes of their missing cells (NaN), from S
         weighted draws of q(z|x), standard normal noise (n, S, k).
 
@@ -329,9 +367,9 @@ class VAE(nn.Module):
         rows, mask = self.observed(x)
         if mask is None:
             return x
-        posterior = self.posterior(rows, mask)
+        posterior = self.posterior(rows, mask, condition)
         z = _at(posterior, noise)
-        outputs = self.outputs(z)
+        outputs = self.outputs(z, condition)
         log_w = log_weights(*self._terms(rows, posterior, z, outputs), mask=mask)
         if gumbel is None:
             filled = self.likelihood.expected(outputs, log_w.softmax(1))
@@ -340,41 +378,31 @@ class VAE(nn.Module):
             filled = self.likelihood.sample(outputs[torch.arange(len(x)), chosen])
         return torch.where(mask, x, filled)
 
-    def sample(self, n_samples, noise=True):
+    def sample(self, n_samples, noise=True, condition=None):
         """Draws of x from p(z) through p(x|z), in working units, shape (n_samples, n_features);
         without `noise` the means of p(x|z) instead of draws from it."""
-        z = self.prior_law().sample((n_samples,))
-        return self.likelihood.sample(self.outputs(z)) if noise else self.decode(z)
+        outputs = self.outputs(self.prior_law().sample((n_samples,)), condition)
+        return self.likelihood.sample(outputs) if noise else self.likelihood.mean(outputs)
 
-    def sample_given(self, x, n_samples, n_draws, noise=True):
-        """Draws as `sample` has them, but from p(x | x_observed) of the one row x (1, n_features):
-        from p(z | x_observed), by sampling importance resampling, then through p(x|z). Observed
-        cells are those of x.
+    def latents_given(self, x, condition=None):
+        """Latents (n, k) and the log weights (n,) that make them draws from p(z | x_observed) of
+        the one row that the n rows of x all are.
 
-        Of `n_draws` latents half are drawn from q(z|x), half from p(z), so that no weight is above
-        2 p(x_observed|z), however far q(z|x) of a few given cells is from what it should be.
-
-        Returns
-        -------
-        rows : tensor of shape (n_samples, n_features)
-        effective_sample_size : float
-            Of the draws.
+        Half are drawn from q(z|x), half from p(z), so that no weight is above 2 p(x_observed|z),
+        however far q(z|x) of a few given cells is from what it should be.
 
         References
         ----------
         T. Hesterberg, "Weighted Average Importance Sampling and Defensive Mixture Distributions",
         Technometrics 37, 1995.
         """
-        rows, mask = self.observed(x)
-        posterior, half = self.posterior(rows, mask), n_draws // 2
-        from_encoder = _at(posterior, torch.randn(1, half, self.n_components).to(rows))
+        n, half = len(x), len(x) // 2
+        rows, mask = self.observed(x[:1])
+        condition = None if condition is None else condition[:1]
+        posterior = self.posterior(rows, mask, condition)
+        from_encoder = _at(posterior, torch.randn(1, n - half, self.n_components).to(rows))
         z = torch.cat([from_encoder, self.prior_law().sample((1, half))], 1)
-        outputs = self.outputs(z)
-        log_px, log_pz, log_qz = self._terms(rows, posterior, z, outputs)
-        log_mixture = torch.logaddexp(log_pz, log_qz) - math.log(2)
-        weight = log_weights(log_px, log_pz, log_mixture, mask=mask)[0].softmax(0)
-        outputs = outputs[0, torch.multinomial(weight, n_samples, replacement=True)]
-        drawn = self.likelihood.sample(outputs) if noise else self.likelihood.mean(outputs)
-        # Without a mask nothing is missing.
-        drawn = torch.where(mask, x, drawn) if mask is not None else x.expand(n_samples, -1)
-        return drawn, 1 / weight.square().sum().item()
+        log_px, log_pz, log_qz = self._terms(rows, posterior, z, self.outputs(z, condition))
+        parts = torch.tensor([half / n, 1 - half / n]).to(rows).log()
+        log_mixture = torch.logaddexp(log_pz + parts[0], log_qz + parts[1])
+        return z[0], log_weights(log_px, log_pz, log_mixture, mask=mask)[0]

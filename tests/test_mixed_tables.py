@@ -322,11 +322,42 @@ class TestBadTables:
             ({"city": "Paris"}, "'Paris'"),
             ({7: "Bern"}, "given has column 7"),
             ({"price": "dear"}, "'price' held numbers"),
+            ({"rooms": 2.5}, "'rooms' cannot hold 2.5 .dtype int32.: the nearest value is 2"),
+            ({"rooms": 10**20}, "'rooms' cannot hold 1000"),
+            ({"rooms": None}, "given has None for column 'rooms'"),
+            ({"price": np.inf}, "given has inf for column 'price'"),
+            ({"rooms": 2, 4: 2}, "'rooms' twice"),
+            ({"built": pd.Timestamp("2001-02-03 04:05")}, "'built' cannot hold Timestamp"),
+            ({"built": "long ago"}, "'long ago' is none in ISO 8601"),
+            ({"city": 5}, "'city' held strings"),
+            (["city"], "given must be a dict"),
         ],
     )
     def test_given_cells_of_no_sense(self, fitted, given, message):
         with pytest.raises((ValueError, TypeError), match=message):
             fitted.sample(3, given=given)
+
+    def test_given_cells_come_back_to_the_bit(self, fitted):
+        # Next to an atom, and a date as a string.
+        rows = fitted.sample(20, random_state=0, given={"price": 2e-7, "built": "2001-02-03"})
+        assert (rows["price"] == 2e-7).all()
+        assert (rows["built"] == pd.Timestamp("2001-02-03")).all()
+
+    def test_what_an_unknown_given_category_is_to_be_told(self, fitted):
+        with pytest.raises(ValueError, match="'Paris'") as error:
+            fitted.sample(3, given={"city": "Paris"})
+        assert "handle_unknown" not in str(error.value)
+
+    def test_many_rows_of_given_cells_are_drawn_from_as_many_latents_as_few(self, fitted):
+        calls, original = [], type(fitted.net_.module_).latents_given
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                type(fitted.net_.module_),
+                "latents_given",
+                lambda module, x, *c: calls.append(len(x)) or original(module, x, *c),
+            )
+            rows = fitted.sample(30_000, random_state=0, given={"city": "Bern"})
+        assert len(rows) == 30_000 and sum(calls) == 200_000
 
     def test_given_cells_need_a_model_of_missing_ones(self):
         with pytest.raises(ValueError, match="missing_values='observed' in fit"):
@@ -346,6 +377,46 @@ def test_imputers_take_the_values_as_an_array():
         warnings.simplefilter("ignore")  # of names that an array lacks
         found = imputer.transform(holed.to_numpy())
     np.testing.assert_allclose(found[:, 1].astype(float), expected["x"])
+
+
+def test_both_values_of_a_bool_and_weightless_categories_are_known():
+    frame = table()
+    frame["sold"] = True
+    weight = np.where(frame["city"] == "Bern", 0.0, 1.0)
+    vae = model(max_epochs=0).fit(frame, sample_weight=weight)
+    other = frame.assign(sold=False)
+    assert np.isfinite(vae.score_samples(other)).all()
+    assert vae.score(other) < vae.score(frame)
+    seen = vae.sample(500, random_state=0)
+    assert seen["sold"].mean() > 0.95 and (seen["city"] == "Bern").mean() < 0.05
+
+
+def test_a_warm_start_keeps_what_columns_are():
+    X = np.column_stack([np.arange(60) % 3, np.random.RandomState(0).normal(size=60)])
+    vae = VAETransformer(
+        1, likelihood="auto", categorical_features=[0], max_epochs=1, warm_start=True
+    ).fit(X)
+    vae.fit(X)
+    with pytest.raises(ValueError, match=r"categorical_features=\[True, False\] differs from"):
+        vae.set_params(categorical_features=[True, False]).fit(X)
+    with pytest.raises(ValueError, match=r"categorical_features=None differs from"):
+        vae.set_params(categorical_features=None).fit(X)
+    assert vae.set_params(warm_start=False, likelihood="gaussian").fit(X).n_features_in_ == 2
+
+
+def test_a_column_of_keys_is_told():
+    frame = table().assign(key=np.arange(300).astype(str))
+    with pytest.warns(UserWarning, match="'key' has 300 categories in 300 rows: .* drop it"):
+        model(max_epochs=0).fit(frame)
+
+
+def test_the_imputers_own_model_takes_categories_that_it_does_not_know():
+    frame = with_holes(table())
+    imputer = VAEImputer(n_draws=20, random_state=0).fit(frame)
+    odd = frame.copy()
+    odd.loc[3, ["city", "price"]] = "Paris", np.nan
+    filled = imputer.transform(odd)
+    assert filled.loc[3, "city"] == "Paris" and np.isfinite(filled.loc[3, "price"])
 
 
 def test_imputers_keep_what_they_have():

@@ -138,10 +138,16 @@ class Categorical(Likelihood):
 
     def learn_support(self, X):
         observed = ~np.isnan(X)
-        codes = X[observed].astype(np.int64)
+        self._learn_codes(np.nonzero(observed)[1], X[observed].astype(np.int64))
+
+    def learn_categories(self, n_categories):
+        columns = np.repeat(np.arange(self.n_features), n_categories)
+        self._learn_codes(columns, np.concatenate([np.arange(n) for n in n_categories]))
+
+    def _learn_codes(self, columns, codes):
         more = max(0, int(codes.max(initial=0)) + 1 - self.seen.shape[1])
         seen = np.pad(self.seen, ((0, 0), (0, more)))
-        seen[np.nonzero(observed)[1], codes] = True
+        seen[columns, codes] = True
         if more or not np.array_equal(seen, self.seen):
             self.seen = seen
             self._lay_out()

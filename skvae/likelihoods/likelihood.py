@@ -140,6 +140,10 @@ class Likelihood(nn.Module):
         """Take in a chunk of the rows (float64) of a first fit, before there are networks: what
         decides `n_inputs`, `n_outputs` and the support."""
 
+    def learn_categories(self, n_categories):
+        """Take in how many categories each column has, (n_features,), whether rows of a fit have
+        them or not; 0 for numbers. Nothing here."""
+
     def set_units(self, X):
         """Learn the working units from the training rows X (float64), before the linear start.
 

@@ -136,6 +136,14 @@ class Mixed(Likelihood):
     def learn_support(self, X):
         for law, part in self._blocks(X):
             law.learn_support(part)
+        self._lay_out()
+
+    def learn_categories(self, n_categories):
+        for law, part in self._blocks(n_categories):
+            law.learn_categories(part)
+        self._lay_out()
+
+    def _lay_out(self):
         self.feature_centre, self.feature_scale = np.zeros(self.n_inputs), np.ones(self.n_inputs)
 
     def set_units(self, X):

@@ -2,15 +2,32 @@
 
 import reprlib
 from collections import Counter
+from datetime import datetime
 from numbers import Integral
 
 import numpy as np
 
-from .cells import BOOLS, DURATIONS, KINDS, NOTHING, OTHERS, as_numbers, shown, whole_numbers
+from .cells import (
+    BOOLS,
+    CALENDAR,
+    DURATIONS,
+    KINDS,
+    NOTHING,
+    OTHERS,
+    ZONED,
+    as_numbers,
+    shown,
+    whole_numbers,
+)
 from .dates import coarsest_step, counts_of, span_of
 from .of_arrays import ArrayColumn
 from .of_pandas import PandasColumn
 from .of_polars import PolarsColumn
+
+_ADVICE = (
+    "Fit on a table that has it, or handle_unknown='missing' takes such cells as missing, with "
+    "missing_values='observed'."
+)
 
 
 def is_frame(X):
@@ -93,7 +110,7 @@ class Table:
         _check_distinct(self.names)
         listed = _listed(categorical_features, self.names, n_columns)
         self._columns = [
-            _Column(reader(reader.column(X, j), self._called(j)), listed[j])
+            _Column(reader(reader.column(X, j), self.called(j)), listed[j])
             for j in range(n_columns)
         ]
         self.kinds = np.array([column.kind for column in self._columns])
@@ -101,7 +118,7 @@ class Table:
         self.integers = np.array([column.integers for column in self._columns])
         self.n_categories = np.array([len(column.codes) for column in self._columns])
 
-    def encode(self, X, *, handle_unknown="error"):
+    def encode(self, X, *, handle_unknown="error", advice=_ADVICE):
         """The table as numbers.
 
         Parameters
@@ -111,6 +128,8 @@ class Table:
             array of the values. A column without an observed cell may be of any dtype.
         handle_unknown : {"error", "missing"}, default="error"
             What to do with a category that the training table did not have: "missing" is NaN.
+        advice : str, default="... handle_unknown='missing' ..."
+            What the message of such an error ends with.
 
         Returns
         -------
@@ -127,7 +146,7 @@ class Table:
         reader, X = _reader(X)
         rows = np.empty(X.shape)
         for j, column in enumerate(self._columns):
-            rows[:, j] = column.encode(self._given(reader, X, j), handle_unknown)
+            rows[:, j] = column.encode(self._given(reader, X, j), handle_unknown, advice)
         return rows
 
     def encode_cells(self, cells):
@@ -136,7 +155,7 @@ class Table:
         Parameters
         ----------
         cells : dict
-            From the position of a column to the value there.
+            From the position of a column to the value there; dates may be strings in ISO 8601.
 
         Returns
         -------
@@ -146,13 +165,11 @@ class Table:
         Raises
         ------
         ValueError, TypeError
-            As by `encode`.
+            As by `encode`; also if the dtype of the column cannot hold the value.
         """
-        reader = READERS[self._library]
         row = np.full(len(self._columns), np.nan)
         for j, value in cells.items():
-            given = reader(reader.series([value]), self._called(j))
-            row[j] = self._columns[j].encode(given, "error")[0]
+            row[j] = self._columns[j].encode_cell(value)
         return row
 
     def decode(self, rows):
@@ -210,18 +227,19 @@ class Table:
                 cells[j] = at, column.decode_for(given, rows[at, j])
         return reader.put(X, cells)
 
-    def _called(self, j):
+    def called(self, j):
+        """What messages call column j."""
         return f"Column {j if self.names is None else repr(self.names[j])}"
 
     def _given(self, reader, X, j):
         """Column j of another table than the training one."""
-        column = reader(reader.column(X, j), self._called(j))
+        column = reader(reader.column(X, j), self.called(j))
         if reader is ArrayColumn and self._library != "numpy" and column.has_dates:
             # numpy alone would lose time zones.
             library = READERS[self._library]
             cells = column.cells
             cells = library.series(cells.tolist() if cells.dtype == object else cells)
-            return library(cells, self._called(j))
+            return library(cells, self.called(j))
         return column
 
 
@@ -264,7 +282,7 @@ class _Column:
             self.levels = given.taken(levels, given.order(levels))
         self.codes = {key: code for code, key in enumerate(given.keys(self.levels))}
 
-    def encode(self, given, handle_unknown):
+    def encode(self, given, handle_unknown="error", advice=""):
         """A column to float64 (n_samples,)."""
         if given.sort == NOTHING or not self.takes(given):
             if given.missing().all():
@@ -274,12 +292,47 @@ class _Column:
                 f"{given.sort} now (dtype {given.dtype}). Give it as it was in fit."
             )
         if self.kind == "category":
-            return self._encode_categories(given, handle_unknown)
+            return self._encode_categories(given, handle_unknown, advice)
         if self.kind == "number":
             return given.numbers()
         counts = counts_of(given.ticks(), given.unit, self.step)
         counts[given.missing()] = np.nan
         return counts
+
+    def encode_cell(self, value):
+        """One value to a number, which means that value: none that the column could not hold."""
+        reader = READERS[self.library]
+        if self.kind == "date" and isinstance(value, str):
+            value = self._date_of(value)
+        given = reader(reader.series([value]), self.called)
+        number = self.encode(given)
+        if np.isnan(number[0]):
+            return np.nan
+        again = self.encode(reader(self.decode(number), self.called))
+        # A column of float32 holds what is nearest.
+        if not np.isclose(number, again, rtol=1e-6, atol=0)[0]:
+            near = shown(reader.listed(self.decode(number))[0])
+            raise ValueError(
+                f"{self.called} cannot hold {value!r} (dtype {self.dtype}): the nearest value is "
+                f"{near}."
+            )
+        return number[0]
+
+    def _date_of(self, text):
+        if self.sort == DURATIONS:
+            raise TypeError(f"{self.called} holds durations; {text!r} is none: give a timedelta.")
+        try:
+            date = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.called} holds dates; {text!r} is none in ISO 8601 (2020-01-31)."
+            ) from error
+        if self.sort == ZONED and date.tzinfo is None:
+            raise ValueError(
+                f"{self.called} holds dates with a time zone; say which {text!r} is in "
+                "(2020-01-31T12:00+00:00)."
+            )
+        return date.date() if self.sort == CALENDAR else date
 
     def takes(self, given):
         """Whether the values of a column are of the kind of those in fit."""
@@ -289,7 +342,7 @@ class _Column:
         # Where the kind says nothing, a look at each category decides.
         return alike or self.sort == NOTHING or OTHERS in (self.sort, given.sort)
 
-    def _encode_categories(self, given, handle_unknown):
+    def _encode_categories(self, given, handle_unknown, advice):
         codes, levels = given.factorized()
         known = [self.codes.get(key, -1) for key in given.keys(levels)]
         # The last is for the missing ones, whose code is -1.
@@ -299,8 +352,7 @@ class _Column:
             raise ValueError(
                 f"{self.called} holds {given.shown(unknown[0])} at row {unknown[0]}, which is no "
                 f"category of the training table ({self._few_levels()}); {len(unknown)} cell(s) "
-                "hold such a category. Fit on a table that has it, or handle_unknown='missing' "
-                "takes such cells as missing."
+                f"hold such a category.{advice and ' '}{advice}"
             )
         return np.where(encoded < 0, np.nan, encoded)
 

@@ -1,0 +1,183 @@
+"""What rows are conditioned on, numbers and categories, as columns for the model."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from .tables import Table, is_frame
+
+# Columns that a condition becomes, at most: their covariance is decomposed.
+_MOST_COLUMNS = 2000
+# Directions of less variance than this, of unit columns, are rounding errors.
+_LEAST_VARIANCE = 1e-9
+
+
+class Conditions:
+    """The columns that a condition becomes.
+
+    Numbers and dates stay a column each, categories become one column a category; then all of it
+    is rotated and scaled to uncorrelated columns of mean 0 and variance 1, as many as there are
+    independent ones: the effect of a condition on a row is then its covariance with these, however
+    the columns that were given depend on one another.
+
+    Parameters
+    ----------
+    condition : array-like, Series or DataFrame of shape (n_samples,) or (n_samples, n_given)
+        Strings, bools and columns of a categorical dtype are categories.
+    n_samples : int
+    weight : ndarray of shape (n_samples,), optional
+        How often each row counts.
+
+    Attributes
+    ----------
+    n_columns : int
+        None are left of a condition that is the same for all rows.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it has another number of rows, or holds something that is missing, no finite number and
+        no category.
+
+    Examples
+    --------
+    >>> from skvae.conditions import Conditions
+    >>> Conditions(["a", "b", "b", "a"], 4).encode(["b", "a"], 2).round(3)
+    array([[-1.],
+           [ 1.]])
+    """
+
+    def __init__(self, condition, n_samples, weight=None):
+        given = _two_dimensional(condition)
+        with _said_of_conditions():
+            self._table = Table(given, _categories(given))
+        columns = self._columns(given, n_samples)
+        if columns.shape[1] > _MOST_COLUMNS:
+            raise ValueError(
+                f"condition becomes {columns.shape[1]} columns, one for each category, more than "
+                f"{_MOST_COLUMNS}. Make rare categories one."
+            )
+        self._centre = np.average(columns, axis=0, weights=weight)
+        centred = columns - self._centre
+        with np.errstate(over="ignore"):
+            scale = np.sqrt(np.average(centred**2, axis=0, weights=weight))
+        if not np.isfinite(scale).all():
+            raise ValueError("condition holds numbers whose squares are too large; scale it.")
+        # Of a constant column rounding errors.
+        varies = scale > 1e-12 * np.abs(self._centre)
+        centred, scale = centred[:, varies] / scale[varies], scale[varies]
+        times = np.ones(len(columns)) if weight is None else weight
+        covariance = (centred * times[:, None]).T @ centred / times.sum()
+        variances, directions = np.linalg.eigh(covariance)
+        kept = variances > _LEAST_VARIANCE
+        self._whitening = np.zeros((columns.shape[1], kept.sum()))
+        self._whitening[varies] = directions[:, kept] / np.sqrt(variances[kept]) / scale[:, None]
+        self.n_columns = self._whitening.shape[1]
+
+    def encode(self, condition, n_samples, *, one_for_all=False):
+        """A condition as columns.
+
+        Parameters
+        ----------
+        condition : array-like, Series or DataFrame of shape (n_samples,) or (n_samples, n_given)
+        n_samples : int
+        one_for_all : bool, default=False
+            Whether it may be a single row for all samples, or a dict of such a row's cells.
+
+        Returns
+        -------
+        columns : ndarray of shape (n_samples, n_columns), float64
+        """
+        if one_for_all and isinstance(condition, dict):
+            columns = self._columns_of_cells(condition)
+        else:
+            given = _two_dimensional(condition)
+            once = one_for_all and len(given) == 1
+            columns = self._columns(given, 1 if once else n_samples)
+        columns = (columns - self._centre) @ self._whitening
+        return columns if len(columns) == n_samples else np.repeat(columns, n_samples, axis=0)
+
+    def _columns(self, given, n_samples):
+        """What was given, of two dimensions, with a column for each category."""
+        n_given = len(self._table.kinds)
+        if given.shape[1] != n_given:
+            raise ValueError(
+                f"condition has {given.shape[1]} column(s); in fit it had {n_given}{self._named()}."
+            )
+        if len(given) != n_samples:
+            raise ValueError(
+                f"condition has {len(given)} row(s), one is needed for each of {n_samples}."
+            )
+        if is_frame(given) and self._table.names is not None:
+            names = [str(name) for name in given.columns]
+            if names != list(self._table.names):
+                raise ValueError(
+                    f"condition has the columns {names}; in fit they were "
+                    f"{list(self._table.names)}, in this order."
+                )
+        with _said_of_conditions():
+            return self._spread(self._table.encode(given, advice=""))
+
+    def _columns_of_cells(self, cells):
+        names = self._table.names
+        names = list(range(len(self._table.kinds))) if names is None else list(names)
+        if set(cells) != set(names):
+            raise ValueError(f"condition has cells {list(cells)}; it needs {names}, one each.")
+        with _said_of_conditions():
+            row = self._table.encode_cells({names.index(name): cells[name] for name in cells})
+            return self._spread(row[None])
+
+    def _spread(self, rows):
+        """Numbers and one-hot columns from codes and numbers."""
+        if not np.isfinite(rows).all():
+            row, column = np.argwhere(~np.isfinite(rows))[0]
+            found = "missing" if np.isnan(rows[row, column]) else "infinite"
+            raise ValueError(
+                f"{self._table.called(column)} is {found} at row {row}; a condition has to be "
+                "known."
+            )
+        parts = []
+        for j, kind in enumerate(self._table.kinds):
+            if kind == "category":
+                parts.append(np.eye(self._table.n_categories[j])[rows[:, j].astype(int)])
+            else:
+                parts.append(rows[:, j : j + 1])
+        return np.hstack(parts)
+
+    def _named(self):
+        names = self._table.names
+        return "" if names is None else f", {list(names)}"
+
+
+@contextmanager
+def _said_of_conditions():
+    """Errors of tables say that they are about the condition."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"condition: {error}") from error
+
+
+def _two_dimensional(condition):
+    """A condition as a DataFrame or an array of two dimensions."""
+    if is_frame(condition):
+        return condition
+    if hasattr(condition, "to_frame"):
+        return condition.to_frame()
+    if not isinstance(condition, np.ndarray):
+        # A list of mixed rows would become an array of strings.
+        condition = np.array(condition, dtype=object)
+    if condition.ndim > 2:
+        raise ValueError(
+            f"condition has {condition.ndim} dimensions; it needs one, or two: rows and columns."
+        )
+    return condition.reshape(len(condition) if condition.ndim else 1, -1)
+
+
+def _categories(given):
+    """Which columns of an array are categories."""
+    if is_frame(given):
+        return "from_dtype"
+    if given.dtype != object:
+        return np.full(given.shape[1], given.dtype.kind in "USb")
+    return np.array([any(isinstance(c, str | bool | np.bool_) for c in col) for col in given.T])
