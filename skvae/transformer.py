@@ -632,9 +632,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self.net_.apply(function, *arrays, **options)
 
     def _units(self, X, *others):
-        """X in working units, a float64 tensor, and the others as they are."""
+        """X in working units, a float64 tensor, with the others, if any, as they are beside it."""
         likelihood = self.net_.module_.likelihood
-        return working_units(X, likelihood.centre, likelihood.scale), *others
+        x = working_units(X, likelihood.centre, likelihood.scale)
+        return (x, *others) if others else x
 
     def _completed(self, X, C):
         """Rows X (float64) with missing cells as reconstructions have them."""
