@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Categorical as CategoricalLaw
 
+from ..moments import row_slices
 from .likelihood import LAW_NOISE_FLOOR, Likelihood, fill, refuse
 
 # Codes of a column are below this: an array has a place for each.
@@ -155,7 +156,10 @@ class Categorical(Likelihood):
     def set_units(self, X):
         if not self.n_inputs:
             self.learn_support(X)
-        counts = self.start_rows(X).sum(axis=0)
+        counts = np.zeros(self.n_inputs + 1)
+        for part in row_slices(*X.shape):
+            counts += np.bincount(self._places_of(X[part]).ravel(), minlength=len(counts))
+        counts = counts[:-1]
         self.feature_centre = counts / len(X)
         codes_of_column = np.repeat(self.seen.sum(axis=1), self.seen.sum(axis=1))
         self._frequency = (counts + 0.5) / (len(X) + 0.5 * codes_of_column)

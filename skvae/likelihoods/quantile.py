@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.distributions import Normal
 
+from ..moments import row_slices
 from .likelihood import COLUMN_NOISE_FLOOR
 from .quantile_map import QuantileMap, quantile_map
 from .real import RealColumns
@@ -22,6 +23,8 @@ _NODES = 64
 _FEATURE_NODES = 16
 # Multiples of it, less whole numbers, are evenly spread.
 _GOLDEN = 0.6180339887498949
+# Arrays as large as the rows that a map makes on its way.
+_TEMPORARIES = 16
 # Of the scale of a column: rounding errors of float32.
 _ROUNDING = 2e-6
 
@@ -115,7 +118,12 @@ class QuantileGaussian(RealColumns):
         return X
 
     def start_rows(self, X):
-        return self.exact_map.feature(torch.from_numpy((X - self.centre) / self.scale)).numpy()
+        features = np.empty(X.shape)
+        # The maps take many times as much memory as their rows.
+        for part in row_slices(len(X), _TEMPORARIES * self.n_features):
+            x = torch.from_numpy((X[part] - self.centre) / self.scale)
+            features[part] = self.exact_map.feature(x).numpy()
+        return features
 
     def features(self, x):
         return (self.map.feature(x) - self.feature_units[0]) / self.feature_units[1]
