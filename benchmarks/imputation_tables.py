@@ -14,11 +14,12 @@ categories   the mean of the error rates.
 
 VAEImputer gets a DataFrame, in which categories are categories; it has default settings, and
 "VAEImputer, chosen" has the number of components and the law of numbers that fill best a tenth of
-the *observed* cells, hidden beside the others for this. scikit-learn's imputers get codes for
-categories, which are rounded to the nearest one afterwards; "mean" is the most frequent category
-there. Of wine a third of the rows, of letter a tenth have exact copies, which trees and neighbours
-find again; "singles" is the error of numbers in rows without one. kNN goes by at most 10,000 rows. IterativeImputers have `max_iter=10`. Seconds are of one fit
-and its filling.
+the *observed* cells, hidden beside the others for this, trained as the default is by the bound of 5
+draws. scikit-learn's imputers get codes for categories, which are rounded to the nearest one
+afterwards; "mean" is the most frequent category there. kNN goes by at most 10,000 rows.
+IterativeImputers have `max_iter=10`. Seconds are of one fit and its filling. A third of wine's rows
+and a tenth of letter's have exact copies, which trees and neighbours find again: "singles" is the
+error of numbers in rows without one.
 
 Quick mode: breast with a tenth missing.
 """

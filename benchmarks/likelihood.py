@@ -27,8 +27,8 @@ tables    Tables, dequantized and standardized on the training rows (at most 20,
           PCA and FactorAnalysis: k of d // 3, d // 2, d - 1 (at most 16). Ours: k of the last two,
           gaussian, heteroscedastic or quantile gaussian, the priors normal, fitted or flow, and
           once more the last two with flow, trained with five draws ("iwae"); 50 draws to choose and
-          500 in the end. The difference is that to GaussianMixture, paired, with its standard error over
-          the test rows.
+          500 in the end. The difference is that to GaussianMixture, paired, with its standard error
+          over the test rows.
 patches   8 x 8 grey patches of two photos, dequantized, / 255, as in generative.py; 20,000 training
           rows, k = 16, 40 epochs, 100 draws.
 news      Word counts of 20 Newsgroups; perplexities, exp(-log p / words), less is better. "bound"
