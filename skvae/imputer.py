@@ -283,6 +283,9 @@ class VAEImputer(TransformerMixin, BaseEstimator):
 
 def _columns(X, rows, kept, table=None):
     """The columns to keep, of X itself where it is a DataFrame: they have names."""
+    if hasattr(X, "iloc"):
+        # By position: labels may be anything, bools too.
+        return X.iloc[:, np.flatnonzero(kept)]
     if hasattr(X, "columns"):
         return X[[name for name, keep in zip(X.columns, kept, strict=True) if keep]]
     return (rows if table is None else np.asarray(X, dtype=object))[:, kept]

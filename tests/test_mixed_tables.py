@@ -410,6 +410,14 @@ def test_a_column_of_keys_is_told():
         model(max_epochs=0).fit(frame)
 
 
+def test_columns_may_be_called_true_and_false():
+    frame = with_holes(table())[["city", "price"]]
+    expected = VAEImputer(n_draws=20, random_state=0).fit_transform(frame)
+    renamed = frame.set_axis([False, True], axis=1)
+    found = VAEImputer(n_draws=20, random_state=0).fit_transform(renamed)
+    np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
+
+
 def test_the_imputers_own_model_takes_categories_that_it_does_not_know():
     frame = with_holes(table())
     imputer = VAEImputer(n_draws=20, random_state=0).fit(frame)
