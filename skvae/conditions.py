@@ -65,6 +65,7 @@ class Conditions:
             raise ValueError("condition holds numbers whose squares are too large; scale it.")
         # Of a constant column rounding errors.
         varies = scale > 1e-12 * np.abs(self._centre)
+        self._constant = np.flatnonzero(~varies)
         centred, scale = centred[:, varies] / scale[varies], scale[varies]
         times = np.ones(len(columns)) if weight is None else weight
         covariance = (centred * times[:, None]).T @ centred / times.sum()
@@ -74,7 +75,7 @@ class Conditions:
         self._whitening[varies] = directions[:, kept] / np.sqrt(variances[kept]) / scale[:, None]
         self.n_columns = self._whitening.shape[1]
 
-    def encode(self, condition, n_samples, *, one_for_all=False):
+    def encode(self, condition, n_samples, *, one_for_all=False, counted=None):
         """A condition as columns.
 
         Parameters
@@ -83,10 +84,17 @@ class Conditions:
         n_samples : int
         one_for_all : bool, default=False
             Whether it may be a single row for all samples, or a dict of such a row's cells.
+        counted : ndarray of bool of shape (n_samples,), optional
+            Which rows must be of values that the model can know; by default all.
 
         Returns
         -------
         columns : ndarray of shape (n_samples, n_columns), float64
+
+        Raises
+        ------
+        ValueError, TypeError
+            As by the class; also if something varies that was the same for all rows of the fit.
         """
         if one_for_all and isinstance(condition, dict):
             columns = self._columns_of_cells(condition)
@@ -94,8 +102,23 @@ class Conditions:
             given = _two_dimensional(condition)
             once = one_for_all and len(given) == 1
             columns = self._columns(given, 1 if once else n_samples)
+        self._check_constant(columns if counted is None else columns[counted])
         columns = (columns - self._centre) @ self._whitening
         return columns if len(columns) == n_samples else np.repeat(columns, n_samples, axis=0)
+
+    def _check_constant(self, columns):
+        """Raise where a column that said nothing in the fit has another value than there."""
+        was, now = self._centre[self._constant], columns[:, self._constant]
+        other = np.argwhere(np.abs(now - was) > 1e-6 * (1 + np.abs(was)))
+        if len(other):
+            row, place = other[0]
+            widths = np.where(self._table.kinds == "category", self._table.n_categories, 1)
+            given = np.searchsorted(np.cumsum(widths), self._constant[place], side="right")
+            raise ValueError(
+                f"condition: {self._table.called(given)} has a value at row {row} that the model "
+                "cannot know the effect of: the rows of the fit that count had all the same, or "
+                "none of this category."
+            )
 
     def _columns(self, given, n_samples):
         """What was given, of two dimensions, with a column for each category."""

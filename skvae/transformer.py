@@ -658,7 +658,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         dtype = _torch_dtype(X)
         return self._apply("encode", X, condition=C, prepare=self._units, dtype=dtype)
 
-    def _conditions_of(self, condition, n_samples, *, one_for_all=False):
+    def _conditions_of(self, condition, n_samples, *, one_for_all=False, counted=None):
         """The condition of rows as columns for the model; None for a model without one."""
         if self._conditions is None:
             if condition is None:
@@ -672,7 +672,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 "a Pipeline it has to be asked for: sklearn.set_config(enable_metadata_routing="
                 "True), then set_transform_request(condition=True), and so for each method."
             )
-        return self._conditions.encode(condition, n_samples, one_for_all=one_for_all)
+        return self._conditions.encode(
+            condition, n_samples, one_for_all=one_for_all, counted=counted
+        )
 
     def _counted(self, X, sample_weight, condition, reset):
         """The rows of a fit that count, their weights, None where all count once, and their
@@ -684,8 +686,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._conditions = None
             if condition is not None:
                 self._conditions = Conditions(condition, len(X), weight)
-        C = self._conditions_of(condition, len(X))
-        if weight is None or (kept := weight > 0).all():
+        kept = None if weight is None else weight > 0
+        C = self._conditions_of(condition, len(X), counted=kept)
+        if kept is None or kept.all():
             return X, weight, C
         X = X[kept] if isinstance(X, np.ndarray) else X.kept(kept)
         return X, weight[kept], None if C is None else C[kept]

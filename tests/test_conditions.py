@@ -178,6 +178,25 @@ def test_one_that_is_the_same_for_all_rows_says_nothing():
     assert score == clone(vae).fit(WINE).score(WINE)
 
 
+def test_what_did_not_vary_in_the_fit_has_no_known_effect():
+    vae = linear().fit(WINE, condition=np.full(178, 3.0))
+    assert vae.transform(WINE, np.full(178, 3.0)).shape == (178, 3)
+    with pytest.raises(ValueError, match="condition: Column 0 has a value at row 5 that the model"):
+        vae.transform(WINE, np.where(np.arange(178) == 5, 4.0, 3.0))
+    # A category that only rows of no weight had.
+    weight = (NAMES != "barolo").astype(float)
+    vae = linear().fit(WINE, sample_weight=weight, condition=NAMES)
+    kept = weight > 0
+    expected = linear().fit(WINE[kept], condition=NAMES[kept])
+    np.testing.assert_allclose(
+        vae.transform(WINE[kept], NAMES[kept]),
+        expected.transform(WINE[kept], NAMES[kept]),
+        atol=1e-9,
+    )
+    with pytest.raises(ValueError, match="cannot know the effect of"):
+        vae.sample(condition="barolo")
+
+
 def test_columns_are_uncorrelated_whatever_depends_on_what():
     random = np.random.RandomState(0)
     x = random.normal(size=200)
