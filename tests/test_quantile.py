@@ -243,3 +243,60 @@ def test_exp_of_the_score_integrates_to_one():
         rows = np.column_stack([grid, np.full(401, value)])
         total += integrate.trapezoid(np.exp(vae.score_samples(rows)), grid)
     assert total == pytest.approx(1, abs=0.03)
+
+
+def drawn(x, outputs=(0.0, 0.0), n=100_000):
+    """Draws of the law of a column, in single precision, as models have it."""
+    law = QuantileGaussian(1)
+    law.set_units(np.reshape(x, (-1, 1)))
+    torch.manual_seed(0)
+    return law.in_units_of_rows(law.sample(torch.tensor([outputs]).repeat(n, 1)).numpy())[:, 0]
+
+
+@pytest.mark.parametrize("n", [1000, 20_000])
+@pytest.mark.parametrize("share", [0.5, 0.3, 0.01])
+@pytest.mark.parametrize("distance", [100.0, 1e4, 1e6, 1e8])
+@pytest.mark.parametrize("atom", [False, True])
+def test_few_draws_are_between_clusters(n, share, distance, atom):
+    x = np.random.RandomState(0).normal(size=n)
+    upper = np.arange(n) < share * n
+    x[upper] = distance + (1 / 3 if atom else x[upper])
+    draws = drawn(x)
+    # What float32 cannot tell apart is near its place.
+    slack = 0.01 * distance + 4
+    low = draws < x[~upper].max() + slack
+    high = draws > x[upper].min() - slack
+    assert 1 - low.mean() - high.mean() < 2e-3
+    assert high.mean() == pytest.approx(upper.mean(), abs=0.006)
+
+
+@pytest.mark.parametrize("n", [1000, 20_000])
+@pytest.mark.parametrize("outliers", [[30.0], [-1e3], [1e6], [1e6, 1e6 + 1], [1e6, 3e6], [1e6] * 5])
+@pytest.mark.parametrize("decimals", [1, 12])
+def test_far_outliers_are_as_many_draws_as_rows(n, outliers, decimals):
+    x = np.r_[np.random.RandomState(0).normal(size=n), outliers].round(decimals)
+    draws = drawn(x)
+    share = (np.abs(x) > 6).mean()
+    # Up to a row more, and what a hundred thousand draws are off.
+    assert (np.abs(draws) > 6).mean() == pytest.approx(share, abs=1 / n + 3e-4)
+    assert draws[np.abs(draws) < 6].std() == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("name", ["lognormal", "t", "expon"])
+def test_heavy_tails_have_no_gaps(name):
+    """Held-out rows are as probable as the family's own law has them, but for what 81 quantiles
+    cost."""
+    family = {"lognormal": stats.lognorm(1), "t": stats.t(3), "expon": stats.expon()}[name]
+    rows, others = (family.rvs(20_000, random_state=seed)[:, None] for seed in (0, 1))
+    law = QuantileGaussian(1)
+    law.set_units(rows)
+    log_p = law.double().log_prob(torch.zeros(1, 2).double(), working(law, others))
+    assert log_p.mean().item() == pytest.approx(family.logpdf(others).mean(), abs=0.02)
+
+
+def test_a_value_beside_an_atom_is_the_atoms():
+    """One that float32 cannot tell from it, at the end of the rows: its score was without bound."""
+    x = np.r_[np.random.RandomState(0).normal(size=1000), [5.0] * 100, 5 + 1e-9]
+    law = QuantileGaussian(1)
+    law.set_units(x[:, None])
+    assert law.double().log_prob(torch.zeros(1, 2).double(), working(law, 10.0)) > -100

@@ -1,6 +1,7 @@
 """Strictly monotone maps between columns and their normal scores, learnt from rows."""
 
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -11,14 +12,20 @@ _GRID = np.linspace(-4.0, 4.0, 81)
 # with so many rows or this part of them between.
 _LEAST_ROWS = 10
 _LEAST_PART = 1e-3
-# Where a gap between two values is this part of a piece, it is a piece itself.
+# Where a gap between two values is this part of a piece, it is a piece itself;
 _GAP_PART = 2 / 3
+# in the outermost pieces where it is so many times as wide as all from the median to there, and at
+# most this part of the rows is beyond.
+_TAIL_TIMES = 3.0
+_OUTER_PART = 0.25
 # A value of a rounded column that has so many rows has a knot on both sides, of at most so many.
 _MOST_HEAPS = 500
 # A column is rounded if so few decimals write it,
 _MOST_DECIMALS = 6
 # and float32, in working units, can tell its values apart; knots are as far apart at least.
 _LEAST_WIDTH = 4e-6
+# Edges of a gap so many times as wide stay, whatever is near them.
+_WIDE_GAP = 4.0
 # A value of another column is an atom that has this part of the rows, and so many times as many as
 # its nearest values, on each side so many, usually have.
 _ATOM_PART = 0.01
@@ -196,11 +203,13 @@ def _column(X, centre, scale):
     """Knots, in working units, and scores of a column, its decimals and its atoms."""
     values, counts = np.unique(X, return_counts=True)
     ends = (values[[0, -1]] - centre) / scale
-    if np.ptp(ends) < _LEAST_WIDTH * (1 + np.abs(ends).max()):
+    if np.ptp(ends) < _least_width(np.abs(ends).max()):
         # As good as constant.
         values, counts = values[:1], np.array([len(X)])
     decimals = _decimals(values, centre, scale)
     rows = np.concatenate([[0], np.cumsum(counts)])
+    # Where the cells of values begin and end.
+    low = high = values
     if decimals >= 0:
         # In steps: halves between whole numbers are exact.
         whole = np.round(values / 10.0**-decimals)
@@ -209,7 +218,8 @@ def _column(X, centre, scale):
         heaps = whole[counts >= max(_LEAST_ROWS, np.sort(counts)[-_MOST_HEAPS:][0])]
         wanted = np.isin(edges, np.concatenate([heaps - 0.5, heaps + 0.5]))
         wanted[[0, -1]] = True
-        edges, at = edges * 10.0**-decimals, []
+        low, high, edges = (x * 10.0**-decimals for x in (whole - 0.5, whole + 0.5, edges))
+        at = []
     else:
         atom = _are_atoms(counts)
         at = np.flatnonzero(atom)
@@ -224,10 +234,26 @@ def _column(X, centre, scale):
         edges, below, wanted = edges[order], below[order], wanted[order]
     wanted |= _at_quantiles(below, len(X))
     edges, below = edges[wanted], below[wanted]
-    if decimals < 0:
-        edges, below = _with_gaps(edges, below, values, rows)
-    knots, below = _apart((edges - centre) / scale, below, np.diff(edges) == 0)
-    return *_with_tails(knots, _normal_scores(below)), decimals, values[at]
+    gaps, tails = _gaps(edges, low, high, rows)
+    edges, below = _with_gaps(edges, below, low, high, rows, gaps)
+    if tails[1] and edges[-2] == edges[-1]:
+        # A single value beyond the gap: half of its first row is in the gap, all others at it.
+        edges, below = np.delete(edges, -1), np.r_[below[:-2], below[-2] + _LEAST_OF_PIECE]
+    if tails[0] and edges[0] == edges[1]:
+        edges, below = np.delete(edges, 0), np.r_[below[1] - _LEAST_OF_PIECE, below[2:]]
+    begin, end = (high[gaps] - centre) / scale, (low[gaps + 1] - centre) / scale
+    wide = gaps[end - begin > _WIDE_GAP * _least_width(np.maximum(np.abs(begin), np.abs(end)))]
+    firm = np.isin(edges, [high[wide], low[wide + 1]])
+    # Below the last are all rows.
+    firm[[0, -1]] = True
+    pair = (np.diff(edges) == 0) & np.isin(edges[1:], values[at])
+    knots, below = _apart((edges - centre) / scale, below, pair, firm)
+    return *_with_tails(knots, _normal_scores(below, len(X)), tails), decimals, values[at]
+
+
+def _least_width(x):
+    """How far apart knots near x are at least."""
+    return _LEAST_WIDTH * (1 + np.abs(x))
 
 
 def _decimals(values, centre, scale):
@@ -264,59 +290,84 @@ def _at_quantiles(below, n_rows):
     return wanted
 
 
-def _with_gaps(edges, below, values, rows):
-    """Edges and the rows below them, with more where there is a gap between values, of which
-    `rows` are below. The outermost pieces are tails, which are all gaps."""
-    more = []
-    for i in range(1, len(edges) - 2):
-        inside = slice(*np.searchsorted(values, edges[i : i + 2]))
-        gaps = np.diff(values[inside])
-        if len(gaps) and gaps.max() > _GAP_PART * (edges[i + 1] - edges[i]):
-            at = inside.start + gaps.argmax()
-            # An atom is an edge already.
-            more += [(value, rows[at + 1]) for value in values[at : at + 2] if value > edges[i]]
-    if more:
-        edges = np.concatenate([edges, [value for value, _ in more]])
-        below = np.concatenate([below, [count for _, count in more]])
+def _gaps(edges, low, high, rows):
+    """After which values, whose cells are from `low` to `high` and of which `rows` are below, there
+    are gaps that are pieces themselves; and whether there is one in the first and the last piece.
+    """
+    gaps, n_rows = low[1:] - high[:-1], rows[-1]
+    # The outermost pieces are tails, where most gaps are wide.
+    middle = np.searchsorted(rows[1:], 0.5 * n_rows)
+    lower = (high[:-1] < edges[1]) & (rows[1:-1] <= _OUTER_PART * n_rows)
+    lower = np.flatnonzero(lower & (gaps > _TAIL_TIMES * (high[middle] - low[1:])))[-1:]
+    upper = (low[1:] > edges[-2]) & (rows[1:-1] >= (1 - _OUTER_PART) * n_rows)
+    upper = np.flatnonzero(upper & (gaps > _TAIL_TIMES * (high[:-1] - low[middle])))[:1]
+    found = [*lower, *upper]
+    for begin, end in pairwise(edges[1:-1]):
+        # Of all that have a part in the piece: an edge may be within a gap.
+        first = max(0, np.searchsorted(low, begin, side="right") - 1)
+        last = min(len(gaps), np.searchsorted(high, end))
+        parts = np.minimum(low[first + 1 : last + 1], end) - np.maximum(high[first:last], begin)
+        if len(parts) and parts.max() > _GAP_PART * (end - begin):
+            found.append(first + parts.argmax())
+    return np.unique(np.array(found, dtype=int)), (len(lower) > 0, len(upper) > 0)
+
+
+def _with_gaps(edges, below, low, high, rows, gaps):
+    """Edges and the rows below them, where there are gaps with their ends and none within."""
+    place = np.searchsorted(high, edges) - 1
+    within = np.isin(place, gaps) & (edges < low[np.minimum(place + 1, len(low) - 1)])
+    edges = np.concatenate([edges[~within], high[gaps], low[gaps + 1]])
+    below = np.concatenate([below[~within], rows[gaps + 1], rows[gaps + 1]])
     order = np.lexsort((below, edges))
-    return edges[order], below[order]
+    edges, below = edges[order], below[order]
+    # Edges of atoms and of steps are there already.
+    new = np.r_[True, (np.diff(edges) > 0) | (np.diff(below) > 0)]
+    return edges[new], below[new]
 
 
-def _apart(knots, below, pair):
+def _apart(knots, below, pair, firm):
     """Knots without those that are too near to others, but the two of an atom, where there is a
-    `pair` of a knot and the next."""
-    fixed = np.r_[pair, False] | np.r_[False, pair]
-    # Below the last are all rows.
-    fixed[-1] = True
+    `pair` of a knot and the next. `firm` ones stay: an atom takes in the rows between it and one
+    that is too near, and two of them, what float32 knows of a narrow heap of rows, are moved."""
+    knots, below = knots.copy(), below.copy()
+    atom = np.r_[pair, False] | np.r_[False, pair]
     kept = [0]
     for i in range(1, len(knots)):
-        near = knots[i] - knots[kept[-1]] < _LEAST_WIDTH * (1 + abs(knots[i]))
-        if near and not (pair[i - 1] and kept[-1] == i - 1):
-            if not fixed[i]:
-                continue
-            if not fixed[kept[-1]]:
-                kept.pop()
-        kept.append(i)
+        last, width = kept[-1], _least_width(knots[i])
+        if knots[i] - knots[last] >= width or (atom[i] and atom[last]):
+            kept.append(i)
+        elif atom[last] and firm[i]:
+            below[last] = below[i]
+        elif atom[i]:
+            below[i] = below[last] if firm[last] else below[i]
+            kept[-1] = i
+        elif firm[i] and firm[last]:
+            knots[[last, i]] = knots[[last, i]].mean() + 0.5 * width * np.array([-1, 1])
+            kept.append(i)
+        elif firm[i]:
+            kept[-1] = i
     return knots[kept], below[kept]
 
 
-def _normal_scores(below):
-    """Normal scores of knots, of which so many rows are below each."""
+def _normal_scores(below, n_rows):
+    """Normal scores of knots, of which so many of the rows are below each."""
     rows = np.diff(below).astype(float)
     empty = rows < _LEAST_OF_PIECE
-    most = _EMPTY_PART * rows.sum() / max(1, empty.sum())
-    rows[empty] = min(_LEAST_OF_PIECE, most)
-    below = np.concatenate([[0.0], np.cumsum(rows)])
-    return ndtri((below + 0.5) / (below[-1] + 1))
+    rows[empty] = min(_LEAST_OF_PIECE, _EMPTY_PART * n_rows / max(1, empty.sum()))
+    more = rows.sum() - (below[-1] - below[0])
+    below = below[0] + np.concatenate([[0.0], np.cumsum(rows)])
+    return ndtri((below + 0.5) / (n_rows + more + 1))
 
 
-def _with_tails(knots, scores):
-    """Knots and scores with one more at each end, along the outermost pieces."""
+def _with_tails(knots, scores, gaps):
+    """Knots and scores with one more at each end, along the outermost pieces; where there is one of
+    the two `gaps` before, along that."""
     steps = np.diff(knots)
     slopes = np.diff(scores) / np.where(steps > 0, steps, 1.0)
-    widths = np.maximum(1 / slopes[[0, -1]], 1e-3 * (1 + np.abs(knots[[0, -1]])))
+    slopes = [slopes[: 1 + gaps[0]].min(), slopes[-1 - gaps[1] :].min()]
+    widths = np.maximum(1 / np.array(slopes), 1e-3 * (1 + np.abs(knots[[0, -1]])))
     outer = knots[[0, -1]] + [-widths[0], widths[1]]
-    rise = slopes[[0, -1]] * widths
+    rise = slopes * widths
     return (
         np.concatenate([outer[:1], knots, outer[1:]]),
         np.concatenate([scores[:1] - rise[0], scores, scores[-1:] + rise[1]]),
