@@ -1,13 +1,20 @@
 """What rows are conditioned on, numbers and categories, as columns for the model."""
 
+import warnings
 from contextlib import contextmanager
 
 import numpy as np
+from scipy.sparse import issparse
 
 from .tables import Table, is_frame
 
 # Columns that a condition becomes, at most: their covariance is decomposed.
 _MOST_COLUMNS = 2000
+# A regression on fewer rows than this a column is told.
+_ROWS_OF_COLUMN = 5
+# A column of so few different integers, but more than two, looks like labels.
+_MOST_LABELS = 20
+_OF_UNKNOWN = "The model cannot know its effect: fit on rows that have it, or make rare ones one."
 # Directions of less variance than this, of unit columns, are rounding errors.
 _LEAST_VARIANCE = 1e-9
 
@@ -74,6 +81,38 @@ class Conditions:
         self._whitening = np.zeros((columns.shape[1], kept.sum()))
         self._whitening[varies] = directions[:, kept] / np.sqrt(variances[kept]) / scale[:, None]
         self.n_columns = self._whitening.shape[1]
+        self._check_sizes(n_samples if weight is None else int((weight > 0).sum()))
+        self._warn_of_labels(given)
+
+    def _check_sizes(self, n_rows):
+        """Whether there are rows enough for a regression."""
+        found = f"condition becomes {self.n_columns} independent column(s), and {n_rows} rows"
+        if self.n_columns and self.n_columns >= n_rows - 1:
+            raise ValueError(
+                f"{found} can be told by these exactly: nothing is left to model. Give fewer "
+                "columns, or make rare categories one."
+            )
+        if self.n_columns * _ROWS_OF_COLUMN > n_rows:
+            warnings.warn(
+                f"{found} are few to learn their effects from, fewer than {_ROWS_OF_COLUMN} a "
+                "column: new rows will be less likely than these.",
+                UserWarning,
+                stacklevel=6,
+            )
+
+    def _warn_of_labels(self, given):
+        """Of integers that look like labels: as numbers they say something else."""
+        for j in np.flatnonzero(self._table.integers):
+            column = given.iloc[:, j] if hasattr(given, "iloc") else given[:, j]
+            n_values = len(np.unique(np.asarray(column, dtype=float)))
+            if 2 < n_values <= _MOST_LABELS:
+                warnings.warn(
+                    f"condition: {self._table.called(j)} holds {n_values} different integers, "
+                    "taken as a number. If they are labels give them as strings or as a "
+                    "categorical dtype, if they are numbers as floats.",
+                    UserWarning,
+                    stacklevel=6,
+                )
 
     def encode(self, condition, n_samples, *, one_for_all=False, counted=None):
         """A condition as columns.
@@ -133,13 +172,15 @@ class Conditions:
             )
         if is_frame(given) and self._table.names is not None:
             names = [str(name) for name in given.columns]
-            if names != list(self._table.names):
+            if sorted(names) != sorted(self._table.names):
                 raise ValueError(
                     f"condition has the columns {names}; in fit they were "
-                    f"{list(self._table.names)}, in this order."
+                    f"{list(self._table.names)}."
                 )
+            order = [names.index(name) for name in self._table.names]
+            given = given[[list(given.columns)[place] for place in order]]
         with _said_of_conditions():
-            return self._spread(self._table.encode(given, advice=""))
+            return self._spread(self._table.encode(given, advice=_OF_UNKNOWN))
 
     def _columns_of_cells(self, cells):
         names = self._table.names
@@ -157,7 +198,7 @@ class Conditions:
             found = "missing" if np.isnan(rows[row, column]) else "infinite"
             raise ValueError(
                 f"{self._table.called(column)} is {found} at row {row}; a condition has to be "
-                "known."
+                "known. Fill it, a category by one of its own."
             )
         parts = []
         for j, kind in enumerate(self._table.kinds):
@@ -187,6 +228,8 @@ def _two_dimensional(condition):
         return condition
     if hasattr(condition, "to_frame"):
         return condition.to_frame()
+    if issparse(condition):
+        raise TypeError("condition is a sparse matrix; give it dense, by .toarray().")
     if not isinstance(condition, np.ndarray):
         # A list of mixed rows would become an array of strings.
         condition = np.array(condition, dtype=object)

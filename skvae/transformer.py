@@ -387,10 +387,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             all that is measured (but the split, the batches and the weight decay go by rows).
         condition : array-like, Series or DataFrame of shape (n_samples,) or \
                 (n_samples, n_conditions) or None, default=None
-            What is known of each row beside X, numbers and categories (strings, bools, categorical
-            dtypes): encoder and decoder are given it, so that the latents need not say it. The
-            start is a regression of X on it, and PCA of what that leaves. All methods that see
-            rows then need it.
+            What is known of each row beside X, numbers (ints too) and categories (strings, bools,
+            categorical dtypes): encoder and decoder are given it, so that the latents need not say
+            it. The start is a regression of X on it, and PCA of what that leaves. All methods that
+            see rows then need it.
 
         Returns
         -------
@@ -658,19 +658,21 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         dtype = _torch_dtype(X)
         return self._apply("encode", X, condition=C, prepare=self._units, dtype=dtype)
 
-    def _conditions_of(self, condition, n_samples, *, one_for_all=False, counted=None):
+    def _conditions_of(self, condition, n_samples, *, one_for_all=True, counted=None):
         """The condition of rows as columns for the model; None for a model without one."""
         if self._conditions is None:
             if condition is None:
                 return None
             raise ValueError(
-                "condition is given, but the model was fitted without: pass it to fit."
+                "condition is given, but the model was fitted without. (With warm_start=True, or "
+                "by partial_fit, training goes on from that model.)"
             )
         if condition is None:
             raise ValueError(
-                "condition is missing: the model was fitted with one, and is p(x | condition). In "
-                "a Pipeline it has to be asked for: sklearn.set_config(enable_metadata_routing="
-                "True), then set_transform_request(condition=True), and so for each method."
+                "condition is missing: the model was fitted with one, and is p(x | condition). "
+                "Pass it to this method too. A Pipeline or a search passes it on where it is asked "
+                "for: sklearn.set_config(enable_metadata_routing=True), then "
+                "set_transform_request(condition=True), set_score_request(condition=True), ..."
             )
         return self._conditions.encode(
             condition, n_samples, one_for_all=one_for_all, counted=counted
@@ -687,7 +689,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             if condition is not None:
                 self._conditions = Conditions(condition, len(X), weight)
         kept = None if weight is None else weight > 0
-        C = self._conditions_of(condition, len(X), counted=kept)
+        C = self._conditions_of(condition, len(X), one_for_all=False, counted=kept)
         if kept is None or kept.all():
             return X, weight, C
         X = X[kept] if isinstance(X, np.ndarray) else X.kept(kept)
@@ -779,8 +781,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         condition : array-like, Series or DataFrame or None, default=None
-            Of each row, as in `fit`; needed where `fit` had one. A row's columns then say what the
-            condition does not.
+            Of each row, or one for all, as in `fit`; needed where `fit` had one. A row's columns
+            then say what the condition does not.
 
         Returns
         -------
@@ -834,7 +836,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"X has {T.shape[1]} columns, but inverse_transform expects the "
                 f"{self.n_components_} that transform returns."
             )
-        C = self._conditions_of(condition, len(T), one_for_all=True)
+        C = self._conditions_of(condition, len(T))
         mean = self._decoded(self.coordinates_.to_latent(T.astype(np.float64)), T, C)
         if self._table is None:
             return mean.astype(T.dtype, copy=False)
@@ -888,7 +890,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         _check_count("n_samples", n_samples)
         likelihood = self.net_.module_.likelihood
-        C = self._conditions_of(condition, n_samples, one_for_all=True)
+        C = self._conditions_of(condition, n_samples)
         row = self._row_given(given) if given else None
         with scoped_seed(self._draw_seed(random_state)):
             if row is None:

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from scipy.stats import multivariate_normal
 from sklearn import config_context
 from sklearn.base import clone
@@ -197,6 +198,33 @@ def test_what_did_not_vary_in_the_fit_has_no_known_effect():
         vae.sample(condition="barolo")
 
 
+def test_labels_that_are_ints_are_told():
+    with pytest.warns(UserWarning, match="holds 3 different integers, taken as a number"):
+        linear().fit(WINE, condition=KINDS)
+    # Two are the same by either, and floats are meant.
+    linear().fit(WINE, condition=KINDS > 0)
+    linear().fit(WINE, condition=(KINDS > 0).astype(int))
+    linear().fit(WINE, condition=KINDS.astype(float))
+
+
+def test_rows_have_to_be_many_more_than_what_they_are_conditioned_on():
+    noise = np.random.RandomState(0).normal(size=(178, 176))
+    with pytest.warns(UserWarning, match=r"40 independent column.s., and 178 rows are few"):
+        linear().fit(WINE, condition=noise[:, :40])
+    with pytest.raises(ValueError, match="177 rows can be told by these exactly"):
+        linear().fit(WINE[:177], condition=noise[:177])
+
+
+def test_one_condition_serves_all_rows_but_those_of_a_fit():
+    vae = linear().fit(WINE, condition=NAMES)
+    for method in (vae.transform, vae.score_samples):
+        np.testing.assert_array_equal(
+            method(WINE, condition="barbera"), method(WINE, condition=["barbera"] * 178)
+        )
+    with pytest.raises(ValueError, match=r"1 row.s., one is needed for each of 178"):
+        linear().fit(WINE, condition="barbera")
+
+
 def test_columns_are_uncorrelated_whatever_depends_on_what():
     random = np.random.RandomState(0)
     x = random.normal(size=200)
@@ -251,8 +279,10 @@ def test_a_dict_names_the_cells_of_a_condition_for_all():
     assert (drawn == vae.sample(5, 0, condition=one)).all()
     with pytest.raises(ValueError, match=r"needs .'kind', 'alcohol'.*one each"):
         vae.sample(5, condition={"kind": "barolo"})
+    turned = vae.transform(WINE[:, 1:], condition[["alcohol", "kind"]])
+    np.testing.assert_array_equal(turned, vae.transform(WINE[:, 1:], condition))
     with pytest.raises(ValueError, match=r"in fit they were .'kind', 'alcohol'"):
-        vae.transform(WINE[:, 1:], condition[["alcohol", "kind"]])
+        vae.transform(WINE[:, 1:], condition.rename(columns={"kind": "sort"}))
 
 
 def test_messages_name_what_is_wrong():
@@ -265,6 +295,7 @@ def test_messages_name_what_is_wrong():
         (np.column_stack([NAMES, NAMES]), "2 column.s.; in fit it had 1"),
         (np.ones(178), "condition: Column 0 held strings in fit"),
         (np.zeros((2, 2, 2)), "3 dimensions"),
+        (csr_array(np.eye(178)), "sparse matrix; give it dense"),
     ):
         for method in (vae.transform, vae.score_samples, vae.fit_transform):
             if method == vae.fit_transform and condition is None:
