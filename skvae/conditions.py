@@ -16,7 +16,7 @@ _ROWS_OF_COLUMN = 5
 _MOST_LABELS = 20
 _OF_UNKNOWN = "The model cannot know its effect: fit on rows that have it, or make rare ones one."
 # Directions of less variance than this, of unit columns, are rounding errors.
-_LEAST_VARIANCE = 1e-9
+_LEAST_VARIANCE = 1e-12
 
 
 class Conditions:
@@ -170,7 +170,8 @@ class Conditions:
             raise ValueError(
                 f"condition has {len(given)} row(s), one is needed for each of {n_samples}."
             )
-        if is_frame(given) and self._table.names is not None:
+        # A single column, as that of a Series, may be called anything.
+        if is_frame(given) and self._table.names is not None and n_given > 1:
             names = [str(name) for name in given.columns]
             if sorted(names) != sorted(self._table.names):
                 raise ValueError(
@@ -184,11 +185,13 @@ class Conditions:
 
     def _columns_of_cells(self, cells):
         names = self._table.names
-        names = list(range(len(self._table.kinds))) if names is None else list(names)
+        names = [str(j) for j in range(len(self._table.kinds))] if names is None else list(names)
+        cells = {str(name): value for name, value in cells.items()}
         if set(cells) != set(names):
             raise ValueError(f"condition has cells {list(cells)}; it needs {names}, one each.")
         with _said_of_conditions():
-            row = self._table.encode_cells({names.index(name): cells[name] for name in cells})
+            cells = {names.index(name): value for name, value in cells.items()}
+            row = self._table.encode_cells(cells, exact=False)
             return self._spread(row[None])
 
     def _spread(self, rows):
@@ -237,7 +240,7 @@ def _two_dimensional(condition):
         raise ValueError(
             f"condition has {condition.ndim} dimensions; it needs one, or two: rows and columns."
         )
-    return condition.reshape(len(condition) if condition.ndim else 1, -1)
+    return condition[:, None] if condition.ndim == 1 else np.atleast_2d(condition)
 
 
 def _categories(given):

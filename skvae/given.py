@@ -37,9 +37,13 @@ def row_given(given, n_features, names, table, name_column):
     names = list(range(n_features)) if names is None else list(names)
     cells = {}
     for column, value in given.items():
-        if column in names:
+        number = isinstance(column, Integral) and not isinstance(column, bool)
+        if column in names and not isinstance(column, bool):
             position = names.index(column)
-        elif isinstance(column, Integral) and 0 <= column < n_features:
+        elif number and str(column) in names:
+            # A label that is a number, not a position.
+            position = names.index(str(column))
+        elif number and 0 <= column < n_features:
             position = int(column)
         else:
             raise ValueError(f"given has column {column!r}; X had {names}.")

@@ -401,7 +401,9 @@ class VAE(nn.Module):
         condition = None if condition is None else condition[:1]
         posterior = self.posterior(rows, mask, condition)
         from_encoder = _at(posterior, torch.randn(1, n - half, self.n_components).to(rows))
-        z = torch.cat([from_encoder, self.prior_law().sample((1, half))], 1)
+        # Not every prior can be asked for no draws.
+        from_prior = [self.prior_law().sample((1, half))] if half else []
+        z = torch.cat([from_encoder, *from_prior], 1)
         log_px, log_pz, log_qz = self._terms(rows, posterior, z, self.outputs(z, condition))
         parts = torch.tensor([half / n, 1 - half / n]).to(rows).log()
         log_mixture = torch.logaddexp(log_pz + parts[0], log_qz + parts[1])

@@ -215,6 +215,35 @@ def test_rows_have_to_be_many_more_than_what_they_are_conditioned_on():
         linear().fit(WINE[:177], condition=noise[:177])
 
 
+def test_what_nearly_depends_on_another_is_not_lost():
+    """Begin and end of a time, in nanoseconds, say how long it was."""
+    pd = pytest.importorskip("pandas")
+    random = np.random.RandomState(0)
+    seconds = random.randint(60, 3600, 500)
+    begin = pd.Timestamp("2012-01-01") + pd.to_timedelta(
+        random.randint(0, 3 * 10**8, 500), unit="s"
+    )
+    end = begin + pd.to_timedelta(seconds, unit="s")
+    X = random.normal(size=(500, 3))
+    X[:, 0] += 3 * (seconds - seconds.mean()) / seconds.std()
+    scores = []
+    for condition in (
+        pd.DataFrame({"begin": begin, "end": end}),
+        pd.DataFrame({"begin": begin, "lasted": seconds}),
+    ):
+        scores.append(linear(1).fit(X, condition=condition).score(X, condition=condition))
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-6)
+
+
+def test_a_dict_may_have_values_between_those_of_the_fit():
+    pd = pytest.importorskip("pandas")
+    days = pd.date_range("2020-01-01", periods=178)
+    vae = linear().fit(WINE, condition=pd.DataFrame({"age": np.arange(178), "when": days}))
+    drawn = vae.sample(2, 0, condition={"age": 41.5, "when": "2020-02-03T12:00"})
+    one = pd.DataFrame({"age": [41.5], "when": [pd.Timestamp("2020-02-03T12:00")]})
+    np.testing.assert_allclose(drawn, vae.sample(2, 0, condition=one))
+
+
 def test_one_condition_serves_all_rows_but_those_of_a_fit():
     vae = linear().fit(WINE, condition=NAMES)
     for method in (vae.transform, vae.score_samples):
@@ -295,6 +324,7 @@ def test_messages_name_what_is_wrong():
         (np.column_stack([NAMES, NAMES]), "2 column.s.; in fit it had 1"),
         (np.ones(178), "condition: Column 0 held strings in fit"),
         (np.zeros((2, 2, 2)), "3 dimensions"),
+        ([], "0 row.s., one is needed for each of 178"),
         (csr_array(np.eye(178)), "sparse matrix; give it dense"),
     ):
         for method in (vae.transform, vae.score_samples, vae.fit_transform):

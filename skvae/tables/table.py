@@ -149,13 +149,15 @@ class Table:
             rows[:, j] = column.encode(self._given(reader, X, j), handle_unknown, advice)
         return rows
 
-    def encode_cells(self, cells):
+    def encode_cells(self, cells, *, exact=True):
         """One row of which only some cells are known, as numbers.
 
         Parameters
         ----------
         cells : dict
             From the position of a column to the value there; dates may be strings in ISO 8601.
+        exact : bool, default=True
+            Whether to refuse what the column could not hold, as 2.5 where it holds integers.
 
         Returns
         -------
@@ -165,11 +167,11 @@ class Table:
         Raises
         ------
         ValueError, TypeError
-            As by `encode`; also if the dtype of the column cannot hold the value.
+            As by `encode`; also, if `exact`, where the column cannot hold the value.
         """
         row = np.full(len(self._columns), np.nan)
         for j, value in cells.items():
-            row[j] = self._columns[j].encode_cell(value)
+            row[j] = self._columns[j].encode_cell(value, exact)
         return row
 
     def decode(self, rows):
@@ -299,22 +301,23 @@ class _Column:
         counts[given.missing()] = np.nan
         return counts
 
-    def encode_cell(self, value):
-        """One value to a number, which means that value: none that the column could not hold."""
+    def encode_cell(self, value, exact):
+        """One value to a number; if `exact` none that the column could not hold."""
         reader = READERS[self.library]
         if self.kind == "date" and isinstance(value, str):
             value = self._date_of(value)
         given = reader(reader.series([value]), self.called)
         number = self.encode(given)
-        if np.isnan(number[0]):
-            return np.nan
+        if np.isnan(number[0]) or not exact:
+            return number[0]
         again = self.encode(reader(self.decode(number), self.called))
         # A column of float32 holds what is nearest.
-        if not np.isclose(number, again, rtol=1e-6, atol=0)[0]:
+        real = self.kind == "number" and not self.integers
+        if not np.isclose(number, again, rtol=1e-6 if real else 0.0, atol=0)[0]:
             near = shown(reader.listed(self.decode(number))[0])
             raise ValueError(
-                f"{self.called} cannot hold {value!r} (dtype {self.dtype}): the nearest value is "
-                f"{near}."
+                f"{self.called} cannot hold {value!r}: it is of dtype {self.dtype}, in steps that "
+                f"are those of the fit, and the nearest value is {near}."
             )
         return number[0]
 
