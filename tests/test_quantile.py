@@ -300,3 +300,55 @@ def test_a_value_beside_an_atom_is_the_atoms():
     law = QuantileGaussian(1)
     law.set_units(x[:, None])
     assert law.double().log_prob(torch.zeros(1, 2).double(), working(law, 10.0)) > -100
+
+
+SHAPES = {
+    "lognormal": lambda random, n: np.exp(random.normal(size=n)),
+    "exponential": lambda random, n: random.exponential(size=n),
+    "hurdle": lambda random, n: np.where(random.uniform(size=n) < 0.7, 0, random.gamma(2, 100, n)),
+    "digits": lambda random, n: random.randint(0, 10, n).astype(float),
+    "of two modes": lambda random, n: random.choice([-5, 5], n) + 0.3 * random.normal(size=n),
+}
+
+
+def law_of_shape(name):
+    law = QuantileGaussian(1)
+    law.set_units(SHAPES[name](np.random.RandomState(0), 5000)[:, None])
+    return law.double()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_moments_are_those_of_draws(name):
+    law = law_of_shape(name)
+    torch.manual_seed(0)
+    for location, log_variance, slack in [(0.0, 0.0, 0.03), (0.5, -1.0, 0.05)]:
+        outputs = torch.tensor([[location, log_variance]], dtype=torch.float64)
+        draws = law.sample(outputs.expand(1_000_000, 2))
+        mean, variance = law.moments(outputs)
+        torch.testing.assert_close(law.mean(outputs), mean)
+        torch.testing.assert_close(law.variance(outputs), variance)
+        assert abs(mean - draws.mean()) < 0.015 * draws.std()
+        assert variance.item() == pytest.approx(draws.var().item(), rel=slack)
+
+
+def test_the_mean_of_a_skewed_column_at_the_start():
+    law, x = law_of_shape("lognormal"), SHAPES["lognormal"](np.random.RandomState(0), 5000)
+    mean, variance = law.moments(torch.zeros(1, 2, dtype=torch.float64))
+    assert mean.item() * law.scale[0] + law.centre[0] == pytest.approx(x.mean(), rel=0.01)
+    assert variance.item() * law.scale[0] ** 2 == pytest.approx(x.var(), rel=0.05)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("n_draws", [1, 5, 30, 100, 1000])
+@pytest.mark.parametrize("concentration", [0.0, 2.0, 8.0])
+def test_expected_is_the_weighted_mean_of_means(name, n_draws, concentration):
+    """However few draws there are, or have a weight."""
+    law = law_of_shape(name)
+    random = np.random.RandomState(n_draws)
+    outputs = torch.as_tensor(random.normal([0, -1], 0.5, size=(30, n_draws, 2)))
+    weights = torch.as_tensor(concentration * random.normal(size=(30, n_draws))).softmax(1)
+    expected = torch.einsum("ns,nsd->nd", weights, law.mean(outputs))
+    error = law.expected(outputs, weights) - expected
+    spread = law.variance(torch.zeros(1, 2, dtype=torch.float64)).sqrt().item()
+    assert error.abs().max() < (1e-6 if n_draws <= 5 else 0.06) * spread
+    assert error.mean().abs() < 0.01 * spread

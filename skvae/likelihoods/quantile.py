@@ -18,9 +18,14 @@ _LEAST_START_NOISE = 0.01
 _LOG_VARIANCE_CEILING = 6.0
 # An interval narrower than this, in standard deviations, has its middle's density times its width.
 _NARROW = 1e-2
-# Equally probable values that a mean is taken over, and that of features.
-_NODES = 64
+# Quantiles of a Cauchy law that a mean is taken over, but those beyond a score that no draw has,
+_NODES = 72
+_MOST_EXTREME_NODE = 5.5
+# and equally probable values that the mean of features is.
 _FEATURE_NODES = 16
+# A mean over so few draws of the latents is that of their means, one over more of this many values.
+_FEW_DRAWS = 8
+_LEAST_VALUES = 512
 # Multiples of it, less whole numbers, are evenly spread.
 _GOLDEN = 0.6180339887498949
 # Arrays as large as the rows that a map makes on its way.
@@ -53,8 +58,8 @@ class QuantileGaussian(RealColumns):
     It starts from FactorAnalysis of the normal scores, a Gaussian copula, its loadings times one
     scalar, with such s2_j that u_j has unit variance.
 
-    `mean` and `variance` are those of 64 equally probable values. Draws stay within the range of
-    the training rows.
+    `mean` and `variance` are sums over 64 weighted values, close together in the middle and far
+    out in the tails. Draws stay within the range of the training rows, and so do these.
 
     References
     ----------
@@ -161,41 +166,67 @@ class QuantileGaussian(RealColumns):
         atom = (width > 0) & (self.map.step == 0)
         return log_prob - torch.where(atom, 0.0, step.log() + self.log_scale(outputs))
 
-    def _values(self, law, n_nodes=_NODES):
-        """Equally probable values in working units, one after the other."""
-        parts = (torch.arange(n_nodes, dtype=torch.float64) + 0.5) / n_nodes
-        for score in torch.special.ndtri(parts).tolist():
-            yield self._by_columns(self.map.value, law.loc + score * law.scale)
+    def _values(self, law):
+        """Values in working units, their weights, and these as parts of all so far; one after the
+        other, so that they take little memory."""
+        total = 0.0
+        for score, weight in zip(*_weighted_scores(), strict=True):
+            total += weight
+            yield self._at(law, score), weight, weight / total
+
+    def _at(self, law, score):
+        """The values of which the score is so many deviations from the law's location."""
+        return self._by_columns(self.map.value, law.loc + score * law.scale)
 
     def _by_columns(self, function, x):
         """A function of rows (n, n_features) of a tensor of any other dimensions."""
         return function(x.reshape(-1, self.n_features)).reshape(x.shape)
 
     def mean(self, outputs):
-        return sum(self._values(self.law(outputs))) / _NODES
+        law = self.law(outputs)
+        mean = torch.zeros_like(law.loc)
+        for value, _, part in self._values(law):
+            mean = mean.lerp(value, part)
+        return mean
 
     def variance(self, outputs):
         return self.moments(outputs)[1]
 
     def moments(self, outputs):
         law = self.law(outputs)
-        mean = sum(self._values(law)) / _NODES
-        return mean, sum((value - mean) ** 2 for value in self._values(law)) / _NODES
+        mean = variance = torch.zeros_like(law.loc)
+        for value, weight, part in self._values(law):
+            shift = value - mean
+            variance = variance.addcmul(shift, shift, value=weight * (1 - part))
+            mean = mean.lerp(value, part)
+        return mean, variance
 
     def sample(self, outputs):
         return self._by_columns(self.map.value, self.law(outputs).sample())
 
     def expected(self, outputs, weights):
-        law = self.law(outputs)
-        # A value for each draw of the latents, evenly spread over the draws by the golden ratio.
         n_draws = outputs.shape[1]
-        parts = torch.frac((torch.arange(n_draws, device=outputs.device) + 0.5) * _GOLDEN)
-        score = torch.special.ndtri(parts.to(outputs))[:, None]
-        values = self._by_columns(self.map.value, law.loc + score * law.scale)
-        return torch.einsum("ns,nsd->nd", weights, values)
+        if n_draws <= _FEW_DRAWS:
+            return super().expected(outputs, weights)
+        times = math.ceil(_LEAST_VALUES / n_draws)
+        ends, total = weights.cumsum(1), 0.0
+        draws = torch.arange(n_draws, device=outputs.device)
+        # A value for each mark along the weights: many of a draw of much weight. Marks are evenly
+        # spaced, and at parts of draws of the same weight that the golden ratio spreads.
+        offsets = torch.frac((draws + 0.5) * _GOLDEN)
+        for time in range(times):
+            marks = (draws + (offsets + time) / times).to(weights) / n_draws * ends[:, -1:]
+            draw = torch.searchsorted(ends, marks).clamp(max=n_draws - 1)
+            left = (ends.gather(1, draw) - marks) / weights.gather(1, draw)
+            score = torch.special.ndtri(1 - left.clamp(0, 1))[..., None]
+            law = self.law(outputs.take_along_dim(draw[..., None], 1))
+            total = total + self._at(law, score).mean(1)
+        return total / times
 
     def feature_mean(self, outputs):
-        values = self._values(self.law(outputs), _FEATURE_NODES)
+        law = self.law(outputs)
+        parts = (torch.arange(_FEATURE_NODES, dtype=torch.float64) + 0.5) / _FEATURE_NODES
+        values = (self._at(law, score) for score in torch.special.ndtri(parts).tolist())
         return sum(self._by_columns(self.map.feature, value) for value in values) / _FEATURE_NODES
 
     def decoder_start(self, start):
@@ -208,6 +239,18 @@ class QuantileGaussian(RealColumns):
 
     def least_noise(self):
         return _START_FLOOR * self.feature_scale**2
+
+
+def _weighted_scores():
+    """Values of N(0, 1), and weights of a mean over it. Quantiles of a Cauchy law are as close in
+    the middle as its own, where atoms and gaps need it, and reach the tails, where the greatest
+    values of a skewed column have a large part in its variance."""
+    parts = (np.arange(_NODES) + 0.5) / _NODES
+    scores = np.tan(np.pi * (parts - 0.5))
+    scores = scores[np.abs(scores) < _MOST_EXTREME_NODE]
+    # The ratio of the densities.
+    weights = np.exp(-0.5 * scores**2) * (1 + scores**2)
+    return scores.tolist(), (weights / weights.sum()).tolist()
 
 
 def _log_ndtr(x):
