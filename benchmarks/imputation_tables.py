@@ -192,7 +192,8 @@ def markdown(content):
                 row["method"],
                 row["chosen"] or "-",
                 f"{row['numbers']:.4f}",
-                f"{row['singles']:.4f}",
+                # Rows of earlier runs have none.
+                f"{row['singles']:.4f}" if "singles" in row else "-",
                 f"{row['categories']:.4f}" if row["categories"] == row["categories"] else "-",
                 f"{row['seconds']:.1f}",
             ]
