@@ -1,12 +1,15 @@
 """The maps of QuantileGaussian, and columns of every shape that go through them."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 from scipy import integrate, stats
 
 from skvae import VAETransformer
-from skvae.likelihoods import QuantileGaussian
+from skvae.likelihoods import Categorical, QuantileGaussian
+from skvae.likelihoods.quantile_map import QuantileMap
 
 random = np.random.RandomState(0)
 N = 3000
@@ -352,3 +355,30 @@ def test_expected_is_the_weighted_mean_of_means(name, n_draws, concentration):
     spread = law.variance(torch.zeros(1, 2, dtype=torch.float64)).sqrt().item()
     assert error.abs().max() < (1e-6 if n_draws <= 5 else 0.06) * spread
     assert error.mean().abs() < 0.01 * spread
+
+
+def test_features_of_many_rows_are_made_of_few_at_a_time(monkeypatch):
+    law = QuantileGaussian(2)
+    X = np.random.RandomState(0).normal(size=(300_000, 2))
+    law.set_units(X[:1000])
+    sizes, original = [], QuantileMap.feature
+    monkeypatch.setattr(
+        QuantileMap, "feature", lambda maps, x: sizes.append(x.numel()) or original(maps, x)
+    )
+    features = law.start_rows(X)
+    assert max(sizes) <= 2**18 and sum(sizes) == X.size
+    np.testing.assert_array_equal(features[-5:], law.start_rows(X[-5:]))
+
+
+def test_codes_are_counted_in_little_memory():
+    X = np.random.RandomState(0).randint(0, 20, size=(500_000, 4)).astype(float)
+    law = Categorical(4)
+    law.learn_support(X)
+    tracemalloc.start()
+    law.set_units(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Less than three times the rows; one-hot codes would be twenty times as much.
+    assert peak < 48e6
+    counts = [np.bincount(column.astype(int)) for column in X.T]
+    np.testing.assert_array_equal(law.feature_centre, np.concatenate(counts) / len(X))

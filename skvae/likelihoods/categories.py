@@ -157,7 +157,8 @@ class Categorical(Likelihood):
         if not self.n_inputs:
             self.learn_support(X)
         counts = np.zeros(self.n_inputs + 1)
-        for part in row_slices(*X.shape):
+        # Places of codes are made by way of a few arrays as large as the rows.
+        for part in row_slices(len(X), 4 * self.n_features):
             counts += np.bincount(self._places_of(X[part]).ravel(), minlength=len(counts))
         counts = counts[:-1]
         self.feature_centre = counts / len(X)

@@ -100,7 +100,9 @@ class QuantileGaussian(RealColumns):
         maps, self.decimals, self.atom_values = quantile_map(X, self.centre, self.scale)
         self.exact_map = maps
         features = self.start_rows(X)
-        self.feature_centre, deviation = features.mean(axis=0), features.std(axis=0)
+        self.feature_centre = features.mean(axis=0)
+        # Of one column at a time, so that there is no second array as large.
+        deviation = np.array([column.std() for column in features.T])
         self.feature_scale = np.where(deviation > 0, deviation, 1.0)
         self._fill_buffers()
         # Of scores that are N(0, 1), which the smooth map and ties bring to another mean than 0.
