@@ -117,8 +117,10 @@ class ScoresLaw:
         self.likelihood = likelihood
         deviation = np.sqrt(COLUMN_NOISE_FLOOR + np.exp(outputs[:, D:]))
         self.scores = stats.norm(outputs[:, :D], deviation)
-        parts = ((np.arange(64) + 0.5) / 64)[:, None, None]
-        maps, scores = likelihood.exact_map, torch.as_tensor(self.scores.ppf(parts))
+        nodes = stats.cauchy.ppf((np.arange(72) + 0.5) / 72)[4:-4]
+        self.weights = stats.norm.pdf(nodes) / stats.cauchy.pdf(nodes)
+        maps = likelihood.exact_map
+        scores = torch.as_tensor(outputs[:, :D] + nodes[:, None, None] * deviation)
         values = maps.value(scores.reshape(-1, D)).reshape(scores.shape).numpy()
         self.values = values * likelihood.scale + likelihood.centre
 
@@ -133,10 +135,10 @@ class ScoresLaw:
         return np.where(end > begin, inside, density)
 
     def mean(self):
-        return self.values.mean(axis=0)
+        return np.average(self.values, axis=0, weights=self.weights)
 
     def var(self):
-        return self.values.var(axis=0)
+        return np.average((self.values - self.mean()) ** 2, axis=0, weights=self.weights)
 
 
 def scipy_law(name, likelihood, outputs, total=None):
