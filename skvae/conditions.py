@@ -49,9 +49,9 @@ class Conditions:
     Examples
     --------
     >>> from skvae.conditions import Conditions
-    >>> Conditions(["a", "b", "b", "a"], 4).encode(["b", "a"], 2).round(3)
-    array([[-1.],
-           [ 1.]])
+    >>> columns = Conditions(list("abba" * 3), 12).encode(["b", "a"], 2)
+    >>> bool(abs(columns[0] + columns[1]).max() < 1e-9), abs(columns).round(3).tolist()
+    (True, [[1.0], [1.0]])
     """
 
     def __init__(self, condition, n_samples, weight=None):
