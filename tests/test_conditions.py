@@ -176,7 +176,8 @@ def test_a_condition_helps_where_it_says_something():
 def test_one_that_is_the_same_for_all_rows_says_nothing():
     vae = VAETransformer(2, max_epochs=3, random_state=0)
     score = clone(vae).fit(WINE, condition=["a"] * 178).score(WINE, condition=["a"] * 178)
-    assert score == clone(vae).fit(WINE).score(WINE)
+    # To rounding, which a column more of none can change.
+    assert score == pytest.approx(clone(vae).fit(WINE).score(WINE), rel=1e-9)
 
 
 def test_what_did_not_vary_in_the_fit_has_no_known_effect():
