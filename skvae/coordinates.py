@@ -157,9 +157,12 @@ def measure_coordinates(
     total = columns.variance().sum()
     if not closed_form:
         reconstructed = -np.inf
+        left = X - features_of_condition(net, condition)
+        deviations = ((left - left.mean(axis=0)) ** 2).sum()
         for exponent in SHRINKAGE_EXPONENTS:
             z = centre + (mean - centre) / reliability**exponent
-            by_these = total * _explained_part(net, X, z, condition)
+            errors = ((X - _features_at(net, z, condition)) ** 2).sum()
+            by_these = total * (1 - errors / deviations if deviations > 0 else 0.0)
             if by_these > reconstructed:
                 shrinkage, reconstructed = reliability**exponent, by_these
 
@@ -216,14 +219,6 @@ def _features_at(net, z, condition):
     centre, scale = net.module_.likelihood.feature_mean_units()
     arrays = (z,) if condition is None else (z, condition)
     return net.apply(_feature_mean, *arrays) * scale + centre
-
-
-def _explained_part(net, X, z, condition):
-    """The part of the variance of the features X that the reconstructions at z explain."""
-    errors = X - _features_at(net, z, condition)
-    left = X - features_of_condition(net, condition)
-    deviations = ((left - left.mean(axis=0)) ** 2).sum()
-    return 1 - (errors**2).sum() / deviations if deviations > 0 else 0.0
 
 
 def _feature_mean(module, z, condition=None):

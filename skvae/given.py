@@ -1,5 +1,6 @@
 """Rows of a model that have given cells."""
 
+import reprlib
 import warnings
 from numbers import Integral
 
@@ -46,7 +47,7 @@ def row_given(given, n_features, names, table, name_column):
         elif number and 0 <= column < n_features:
             position = int(column)
         else:
-            raise ValueError(f"given has column {column!r}; X had {names}.")
+            raise ValueError(f"given has column {column!r}; X had {reprlib.repr(names)}.")
         if position in cells:
             raise ValueError(f"given has column {names[position]!r} twice, by name and by number.")
         cells[position] = value

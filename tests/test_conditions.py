@@ -345,6 +345,18 @@ def test_messages_name_what_is_wrong():
     assert vae.transform(WINE, NAMES).shape == (178, 3)
 
 
+def test_components_are_directions_at_the_mean_condition():
+    """Of a trained model: the Jacobian of `inverse_transform` at the latent origin."""
+    c = WINE[:, 12]
+    vae = VAETransformer(2, max_epochs=40, random_state=0).fit(WINE[:, :12], condition=c)
+    assert vae.best_epoch_ > 0
+    step = 1e-4 * np.eye(2)
+    mean = np.full(2, c.mean())
+    moved = vae.inverse_transform(step, mean) - vae.inverse_transform(-step, mean)
+    expected = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    np.testing.assert_allclose(vae.components_, expected, atol=1e-5)
+
+
 def test_it_is_routed_through_pipelines_and_searches():
     with config_context(enable_metadata_routing=True):
         vae = linear().set_fit_request(condition=True).set_transform_request(condition=True)

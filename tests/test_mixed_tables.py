@@ -469,6 +469,15 @@ def test_given_cells_by_one_draw_at_a_time(prior, monkeypatch):
     assert (vae.sample(3, random_state=0, given={0: 1.0})[:, 0] == 1.0).all()
 
 
+def test_the_weight_of_a_single_draw_is_that_of_its_own_law():
+    """q(z|x) of a linear model is exact: the weight of any draw from it is p(x)."""
+    X = np.random.RandomState(0).normal(size=(100, 3)) @ np.array([[1, 2, 0], [0, 1, 1], [1, 0, 3]])
+    vae = VAETransformer(2, max_epochs=0, random_state=0, **OBSERVED).fit(X)
+    row = np.array([[1.0, np.nan, 2.0]])
+    _, log_weight = vae.net_.apply("latents_given", row, prepare=vae._units)
+    np.testing.assert_allclose(log_weight, vae.score_samples(row), rtol=1e-6)
+
+
 def test_labels_that_are_numbers_are_labels():
     random = np.random.RandomState(0)
     frame = pd.DataFrame(random.normal(size=(100, 2)), columns=[1, 0])
