@@ -57,6 +57,10 @@ class Coordinates:
         """Public columns (n, k) from posterior means (n, k)."""
         return ((mu - self.centre) * self.scale)[:, self.order]
 
+    def deviations(self, variance):
+        """Standard deviations (n, k) of public columns from posterior variances (n, k)."""
+        return (np.sqrt(variance) * np.abs(self.scale))[:, self.order]
+
     def to_latent(self, T):
         """Latent vectors (n, k) that the public columns T (n, k) stand for."""
         z = np.empty_like(T)
@@ -172,7 +176,11 @@ def measure_coordinates(
     if condition is not None:
         # There at the mean condition.
         condition = np.vstack([condition[rows], np.zeros_like(condition[:1])])
-    lengths, at_origin = _derivatives(net, points, condition)
+    derivatives = [
+        (np.sum(derivative[:-1] ** 2, axis=1).mean(), derivative[-1])
+        for derivative in _derivatives(net, points, condition)
+    ]
+    lengths, at_origin = (np.array(part) for part in zip(*derivatives, strict=True))
 
     explained = spread / shrinkage**2 * lengths
     if not closed_form and explained.any():
@@ -225,17 +233,37 @@ def _feature_mean(module, z, condition=None):
     return module.likelihood.feature_mean(module.outputs(z, condition))
 
 
-def _derivatives(net, points, condition):
-    """The derivatives of the features of a reconstruction along each latent, in their units.
+def mean_effects(net, coordinates, mean, condition=None):
+    """How each column of T moves the features of a reconstruction, on average over rows.
 
-    Returns the mean over all points but the last of their squared norms, (k,), and the derivatives
-    themselves at the last point, (k, n_inputs).
+    Parameters
+    ----------
+    net : VAENet
+    coordinates : Coordinates
+    mean : ndarray of shape (n, k)
+        Posterior means of the rows.
+    condition : ndarray of shape (n, n_conditions), optional
+
+    Returns
+    -------
+    ndarray of shape (k, n_inputs)
+        The mean derivative along each column, in units of the root of its mean squared length.
     """
-    n_components = points.shape[1]
-    likelihood = net.module_.likelihood
-    scale = likelihood.feature_mean_units()[1]
-    lengths, at_last = np.empty(n_components), np.empty((n_components, likelihood.n_inputs))
-    for i in range(n_components):
+    points = coordinates.to_latent(coordinates.to_public(mean))
+    sign = np.sign(coordinates.scale)
+    effects = np.empty((points.shape[1], net.module_.likelihood.n_inputs))
+    for i, derivative in enumerate(_derivatives(net, points, condition)):
+        length = np.sqrt(np.sum(derivative**2, axis=1).mean())
+        effects[i] = sign[i] * derivative.mean(axis=0) / (length or 1.0)
+    return effects[coordinates.order]
+
+
+def _derivatives(net, points, condition):
+    """Yield for each latent the derivatives (n, n_inputs) along it of the features of the
+    reconstructions at points (n, k), in their units."""
+    scale = net.module_.likelihood.feature_mean_units()[1]
+    arrays = (points,) if condition is None else (points, condition)
+    for i in range(points.shape[1]):
 
         def along(module, z, *condition, i=i):
             with torch.inference_mode(False):
@@ -244,8 +272,4 @@ def _derivatives(net, points, condition):
                 direction[:, i] = 1.0
                 return jvp(lambda z: _feature_mean(module, z, *condition), z, direction)[1]
 
-        arrays = (points,) if condition is None else (points, condition)
-        derivative = net.apply(along, *arrays) * scale
-        lengths[i] = np.sum(derivative[:-1] ** 2, axis=1).mean()
-        at_last[i] = derivative[-1]
-    return lengths, at_last
+        yield net.apply(along, *arrays) * scale

@@ -35,6 +35,7 @@ from .coordinates import (
     STREAM_JACOBIAN_ROWS,
     PosteriorMoments,
     features_of_condition,
+    mean_effects,
     measure_coordinates,
 )
 from .given import drawn_given, row_given
@@ -774,7 +775,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         return self.fit(X, y, sample_weight, condition).transform(X, condition)
 
-    def transform(self, X, condition=None):
+    def transform(self, X, condition=None, *, return_std=False):
         """The posterior mean of each row in PCA's units: deterministic, never a draw.
 
         Parameters
@@ -783,6 +784,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         condition : array-like, Series or DataFrame or None, default=None
             Of each row, or one for all, as in `fit`; needed where `fit` had one. A row's columns
             then say what the condition does not.
+        return_std : bool, default=False
+            Whether to return the standard deviations of q(z|x) too: how far a row's latents are
+            from known.
 
         Returns
         -------
@@ -791,6 +795,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             deviation of what it explains, in the units of the features (see `components_`); with
             `whiten=True` unit variance on the training rows. float32 for float32 rows, else
             float64.
+        T_std : ndarray of shape (n_samples, n_components)
+            In the units of T, with `return_std`: of the draws of `sample_posterior`.
 
         Raises
         ------
@@ -805,8 +811,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         X = self._encodable(X)
         C = self._conditions_of(condition, len(X))
-        T = self.coordinates_.to_public(self._posterior(X, C)[0])
-        return T.astype(float_dtype(X), copy=False)
+        mean, variance = self._posterior(X, C)
+        T = self.coordinates_.to_public(mean).astype(float_dtype(X), copy=False)
+        if not return_std:
+            return T
+        return T, self.coordinates_.deviations(variance).astype(T.dtype, copy=False)
 
     def inverse_transform(self, X, condition=None):
         """The mean of p(x|z), in the units of the data, at the latents that the columns stand for.
@@ -1210,6 +1219,29 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 sample_weight, log_prob, dtype=np.float64, ensure_non_negative=True
             )
         return float(np.average(log_prob, weights=sample_weight))
+
+    def component_effects(self, X, *, condition=None):
+        """How the components move a reconstruction, on average over rows: `components_` is that at
+        the latent origin alone.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        condition : array-like, Series or DataFrame or None, default=None
+            As in `transform`.
+
+        Returns
+        -------
+        effects : ndarray of shape (n_components, n_features)
+            Of the features that `components_` has: the mean over the rows of the derivative of
+            `inverse_transform` along each component (an average marginal effect), in units of the
+            root of its mean squared length. A row has length 1 where its component moves all rows
+            in one direction, as PCA's do, and less the more that direction depends on where a row
+            is; 0 where effects cancel, or the component has none.
+        """
+        X = self._encodable(X)
+        C = self._conditions_of(condition, len(X))
+        return mean_effects(self.net_, self.coordinates_, self._posterior(X, C)[0], C)
 
     def get_covariance(self):
         """Covariance of x under the model, in squared units of X.
