@@ -43,6 +43,8 @@ class Coordinates:
     explained_variance : ndarray of shape (k,)
         By column of T: variance of the features, in the squared units of `start_rows` (of X where
         they are its columns), along what the latent moves.
+    total_variance : float
+        What these are a part of.
     """
 
     centre: np.ndarray
@@ -52,6 +54,7 @@ class Coordinates:
     inactive: np.ndarray
     components: np.ndarray
     explained_variance: np.ndarray
+    total_variance: float
 
     def to_public(self, mu):
         """Public columns (n, k) from posterior means (n, k)."""
@@ -104,7 +107,7 @@ def measure_coordinates(
     mean,
     *,
     condition=None,
-    closed_form,
+    start=None,
     oriented,
     whiten,
     keep=None,
@@ -121,6 +124,10 @@ def measure_coordinates(
     Where rows are conditioned on something, all of this is of what that leaves: the variance of the
     features less those of the reconstruction at the latent origin under the row's condition.
 
+    Of rows with missing cells, which reconstructions fill without the variance that is left there,
+    neither the rows nor their posteriors have the variances of a linear model by EM: there total
+    and shares are the model's own.
+
     Parameters
     ----------
     net : VAENet
@@ -134,9 +141,9 @@ def measure_coordinates(
         The posterior means of these.
     condition : ndarray of shape (n, n_conditions), optional
         What these are conditioned on.
-    closed_form : bool
-        Whether the model is the closed form itself, of a Gaussian law. Its posterior is exact, so
-        every component that is not switched off is rescaled, however little it carries.
+    start : LinearStart, optional
+        The linear model itself, where the model is that, of a Gaussian law. Its posterior is exact,
+        so every component that is not switched off is rescaled, however little it carries.
     oriented : bool
         Whether the latents began as PCA's and so have signs worth keeping: training bends them, but
         seldom turns them round.
@@ -146,6 +153,7 @@ def measure_coordinates(
     jacobian_rows : int, default=512
         Rows over which the decoder's derivatives are averaged, at most.
     """
+    closed_form = start is not None
     spread = posterior.means.variance()
     centre, latent_variance = np.zeros_like(spread), np.ones_like(spread)
     if not (closed_form or net.module_.prior.standard):
@@ -183,6 +191,8 @@ def measure_coordinates(
     lengths, at_origin = (np.array(part) for part in zip(*derivatives, strict=True))
 
     explained = spread / shrinkage**2 * lengths
+    if closed_form and start.explained_variance is not None:
+        explained, total = start.explained_variance, start.total_variance
     if not closed_form and explained.any():
         # Reconstructions that are worse than the mean explain nothing, and cannot be shared out:
         # then the shares keep their own units, within the variance that there is.
@@ -211,6 +221,7 @@ def measure_coordinates(
         inactive=inactive,
         components=(components * sign[:, None])[order],
         explained_variance=explained[order],
+        total_variance=total,
     )
 
 

@@ -40,6 +40,12 @@ class LinearStart:
         s2 or the diagonal of Psi.
     effects : ndarray of shape (n_features, n_conditions) or None
         B.
+    explained_variance : ndarray of shape (n_components,) or None
+        Of a model by EM, of the covariance W W' + noise what each component explains: |w_i|^2 and
+        the noise variance along it, the model's eigenvalues where the noise is s2. None where the
+        rows themselves can say.
+    total_variance : float or None
+        The trace of that covariance, EM's estimate of the variances of the columns in all.
     gain : float
         A factor on the loadings and on the effects, for laws that have no closed form.
     noise_factor : float
@@ -52,6 +58,8 @@ class LinearStart:
     log_variance: np.ndarray
     noise_variance: float | np.ndarray
     effects: np.ndarray | None = None
+    explained_variance: np.ndarray | None = None
+    total_variance: float | None = None
     gain: float = 1.0
     noise_factor: float = 1.0
 
@@ -175,6 +183,10 @@ def _incomplete_start(X, n_components, model, least_noise, condition):
     )
     loadings, effects = np.hsplit(loadings, [n_components])
     precision = np.sum(loadings**2 / noise[:, None], axis=0)
+    # The posterior variance of a row without missing cells is 1 / (1 + precision), and with it
+    # undone a component explains |w_i|^2 (1 + precision) / precision, as in PCA.
+    signal = np.sum(loadings**2, axis=0)
+    along = np.divide(signal, precision, out=np.zeros_like(signal), where=precision > 0)
     return LinearStart(
         mean=mean,
         loadings=loadings,
@@ -182,6 +194,8 @@ def _incomplete_start(X, n_components, model, least_noise, condition):
         log_variance=-np.log1p(precision),
         noise_variance=float(noise[0]) if shared else noise,
         effects=effects,
+        explained_variance=signal + along,
+        total_variance=float(signal.sum() + noise.sum()),
     )
 
 

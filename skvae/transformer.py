@@ -222,7 +222,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             (n_components,)
         Variance of the data that each component explains: PCA's where the model is linear, and
         in all the variance of the rows less that of their reconstructions' errors. The ratios sum
-        to at most 1.
+        to at most 1. With missing cells the linear model's are those of its own covariance, EM's
+        estimate, the ratios to its trace; after training the rows are taken as reconstructions
+        fill them.
     mean_ : ndarray of shape (n_features,)
         Of the features.
     noise_variance_ : float or ndarray of shape (n_features,)
@@ -428,7 +430,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 kept = self.coordinates_ if warm else None
                 columns, some = Moments(), _row_sample(_MEASURED_ROWS, X.shape[1])
                 posterior = self._measured(net, X, seed, columns, some, weight, C)
-                self._set_fitted(net, seed, columns, posterior, some, start is not None, kept)
+                self._set_fitted(net, seed, columns, posterior, some, start, kept)
                 self._stream = None
         return self
 
@@ -516,7 +518,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     columns,
                     posterior,
                     some,
-                    False,
+                    None,
                     kept,
                     STREAM_JACOBIAN_ROWS,
                 )
@@ -562,7 +564,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         columns,
         posterior,
         some,
-        closed_form,
+        start,
         keep,
         jacobian_rows=JACOBIAN_ROWS,
     ):
@@ -584,7 +586,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             net.module_.likelihood.start_rows(self._completed(rows, C)),
             mean,
             condition=C,
-            closed_form=closed_form and net.module_.likelihood.exact_start,
+            start=start if net.module_.likelihood.exact_start else None,
             oriented=self.init == "pca" and net.module_.likelihood.linear_model == "pca",
             whiten=self.whiten,
             keep=keep,
@@ -612,7 +614,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.components_ = self.coordinates_.components
         self.explained_variance_ = self.coordinates_.explained_variance
         self.singular_values_ = np.sqrt(self.explained_variance_ * (columns.count - 1))
-        total = columns.variance().sum()
+        total = self.coordinates_.total_variance
         self.explained_variance_ratio_ = self.explained_variance_ / (total or 1.0)
         self.noise_variance_ = self._noise_variance(mean, C)
 

@@ -149,6 +149,34 @@ class TestObservedCells:
             pull = W[seen].T @ (row[seen] - mean[seen]) / vae.noise_variance_
             np.testing.assert_allclose(z, np.linalg.solve(M, pull), atol=1e-4)
 
+    @pytest.mark.parametrize("told", [False, True])
+    def test_explained_variances_at_zero_epochs_are_those_of_the_models_covariance(self, told):
+        """Its eigenvalues, as PCA's are; with one noise a column no more than its trace in all."""
+        X = with_holes(np.random.RandomState(0).normal(size=(200, 5)), 0.15)
+        condition = np.random.RandomState(1).normal(size=200) if told else None
+        parameters = {"max_epochs": 0, "missing_values": "observed", "random_state": 0}
+        for k in (1, 3, 5):
+            vae = VAETransformer(k, **parameters).fit(X, condition=condition)
+            covariance = vae.get_covariance()
+            eigenvalues = np.linalg.eigvalsh(covariance)[::-1]
+            np.testing.assert_allclose(vae.explained_variance_, eigenvalues[:k], rtol=1e-6)
+            np.testing.assert_allclose(
+                vae.explained_variance_ratio_, eigenvalues[:k] / eigenvalues.sum(), rtol=1e-6
+            )
+            deviations = vae.transform(X, condition).std(axis=0, ddof=1)
+            np.testing.assert_allclose(deviations**2, eigenvalues[:k], rtol=1e-6)
+            vae = VAETransformer(k, likelihood="diagonal_gaussian", **parameters)
+            vae.fit(X, condition=condition)
+            total = vae.explained_variance_ / vae.explained_variance_ratio_
+            np.testing.assert_allclose(total, np.trace(vae.get_covariance()), rtol=1e-6)
+            assert vae.explained_variance_ratio_.sum() < 1 + 1e-9
+
+    def test_ratios_are_near_pcas_of_the_rows_without_holes(self):
+        X = linear_rows(3000, k=3)
+        vae = VAETransformer(4, max_epochs=0, missing_values="observed").fit(with_holes(X))
+        expected = PCA(4).fit(X).explained_variance_ratio_
+        np.testing.assert_allclose(vae.explained_variance_ratio_, expected, atol=0.02)
+
     @pytest.mark.parametrize("law", CELLWISE)
     @pytest.mark.parametrize("init", ["pca", "random"])
     def test_every_cellwise_law(self, law, init):
