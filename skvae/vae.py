@@ -384,9 +384,9 @@ class VAE(nn.Module):
         outputs = self.outputs(self.prior_law().sample((n_samples,)), condition)
         return self.likelihood.sample(outputs) if noise else self.likelihood.mean(outputs)
 
-    def latents_given(self, x, condition=None):
-        """Latents (n, k) and the log weights (n,) that make them draws from p(z | x_observed) of
-        the one row that the n rows of x all are.
+    def latents_given(self, x, condition=None, n_draws=1):
+        """Latents (n, n_draws, k) and the log weights (n, n_draws) that make them draws from
+        p(z | x_observed) of each row x.
 
         Half are drawn from q(z|x), half from p(z), so that no weight is above 2 p(x_observed|z),
         however far q(z|x) of a few given cells is from what it should be.
@@ -396,15 +396,14 @@ class VAE(nn.Module):
         T. Hesterberg, "Weighted Average Importance Sampling and Defensive Mixture Distributions",
         Technometrics 37, 1995.
         """
-        n, half = len(x), len(x) // 2
-        rows, mask = self.observed(x[:1])
-        condition = None if condition is None else condition[:1]
+        n, half = len(x), n_draws // 2
+        rows, mask = self.observed(x)
         posterior = self.posterior(rows, mask, condition)
-        from_encoder = _at(posterior, torch.randn(1, n - half, self.n_components).to(rows))
+        from_encoder = _at(posterior, torch.randn(n, n_draws - half, self.n_components).to(rows))
         # Not every prior can be asked for no draws.
-        from_prior = [self.prior_law().sample((1, half))] if half else []
+        from_prior = [self.prior_law().sample((n, half))] if half else []
         z = torch.cat([from_encoder, *from_prior], 1)
         log_px, log_pz, log_qz = self._terms(rows, posterior, z, self.outputs(z, condition))
-        parts = torch.tensor([half / n, 1 - half / n]).to(rows).log()
+        parts = torch.tensor([half / n_draws, 1 - half / n_draws]).to(rows).log()
         log_mixture = torch.logaddexp(log_pz + parts[0], log_qz + parts[1])
-        return z[0], log_weights(log_px, log_pz, log_mixture, mask=mask)[0]
+        return z, log_weights(log_px, log_pz, log_mixture, mask=mask)

@@ -434,6 +434,38 @@ def test_given_cells_and_a_condition():
     assert (abs(filled - other)[:, 3] > 0.01).all()
 
 
+def test_given_cells_under_a_condition_for_each_row(monkeypatch):
+    """Of many conditions each has fewer latents to choose from, and its row still is a draw of the
+    Gaussian conditional."""
+    random = np.random.RandomState(0)
+    c = random.normal(size=3000)
+    X = random.normal(size=(3000, 2)) @ [[1, 1, -1], [0, 1, 1]] + np.outer(c, [1.0, -2.0, 0.5])
+    X += 0.5 * random.normal(size=X.shape)
+    vae = linear(2, missing_values="observed").fit(X, condition=c)
+    covariance, means = vae.get_covariance(), vae.inverse_transform(np.zeros((3000, 2)), c)
+    weights = covariance[1:, 0] / covariance[0, 0]
+    left = covariance[1:, 1:] - np.outer(weights, covariance[0, 1:])
+    drawn, original = [], type(vae.net_.module_).latents_given
+
+    def counted(module, x, *c, n_draws):
+        drawn.append(len(x) * n_draws)
+        return original(module, x, *c, n_draws=n_draws)
+
+    monkeypatch.setattr(type(vae.net_.module_), "latents_given", counted)
+    for n_rows, n_distinct in ((1200, 1200), (1200, 7)):
+        told = c[np.arange(n_rows) % n_distinct]
+        rows = vae.sample(n_rows, 0, given={0: 1.5}, condition=told)
+        assert (rows[:, 0] == 1.5).all()
+        at = means[np.arange(n_rows) % n_distinct]
+        errors = rows[:, 1:] - at[:, 1:] - np.outer(1.5 - at[:, 0], weights)
+        unit = np.linalg.solve(np.linalg.cholesky(left), errors.T)
+        np.testing.assert_allclose(unit.mean(axis=1), 0, atol=4 / n_rows**0.5)
+        np.testing.assert_allclose(np.cov(unit), np.eye(2), atol=6 / n_rows**0.5)
+        # Whatever the condition.
+        assert abs(np.corrcoef(told, unit)[0, 1:]).max() < 4 / n_rows**0.5
+    assert drawn and sum(drawn) == 1200 * 500 + 7 * 10_000
+
+
 def test_a_network_of_the_users_own_is_called_with_the_conditions():
     sizes = []
 

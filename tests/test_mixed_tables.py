@@ -355,12 +355,13 @@ class TestBadTables:
 
     def test_many_rows_of_given_cells_are_drawn_from_as_many_latents_as_few(self, fitted):
         calls, original = [], type(fitted.net_.module_).latents_given
+
+        def counted(module, x, *c, n_draws):
+            calls.append(len(x) * n_draws)
+            return original(module, x, *c, n_draws=n_draws)
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                type(fitted.net_.module_),
-                "latents_given",
-                lambda module, x, *c: calls.append(len(x)) or original(module, x, *c),
-            )
+            patch.setattr(type(fitted.net_.module_), "latents_given", counted)
             rows = fitted.sample(30_000, random_state=0, given={"city": "Bern"})
         assert len(rows) == 30_000 and sum(calls) == 200_000
 
@@ -461,11 +462,10 @@ def test_given_cells_of_an_array():
 
 @pytest.mark.parametrize("prior", ["normal", "mixture", "vamp", "fitted"])
 def test_given_cells_by_one_draw_at_a_time(prior, monkeypatch):
-    """A batch of one row has no half of its draws from the prior."""
+    """A single draw has no half from the prior."""
     X = np.random.RandomState(0).normal(size=(100, 2))
     vae = VAETransformer(1, prior=prior, max_epochs=1, random_state=0, **OBSERVED).fit(X)
-    monkeypatch.setattr("skvae.given._LEAST_DRAWS", 51)
-    monkeypatch.setattr(type(vae.net_), "_inference_batch_size", lambda net, vectors: 10)
+    monkeypatch.setattr("skvae.given._DRAWS", 1)
     assert (vae.sample(3, random_state=0, given={0: 1.0})[:, 0] == 1.0).all()
 
 
@@ -475,7 +475,7 @@ def test_the_weight_of_a_single_draw_is_that_of_its_own_law():
     vae = VAETransformer(2, max_epochs=0, random_state=0, **OBSERVED).fit(X)
     row = np.array([[1.0, np.nan, 2.0]])
     _, log_weight = vae.net_.apply("latents_given", row, prepare=vae._units)
-    np.testing.assert_allclose(log_weight, vae.score_samples(row), rtol=1e-6)
+    np.testing.assert_allclose(log_weight[0], vae.score_samples(row), rtol=1e-6)
 
 
 def test_labels_that_are_numbers_are_labels():
