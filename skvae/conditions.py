@@ -39,6 +39,8 @@ class Conditions:
     ----------
     n_columns : int
         None are left of a condition that is the same for all rows.
+    names : ndarray of shape (n_given,) or None
+        Of what was given, where all of it has names that are strings.
 
     Raises
     ------
@@ -57,7 +59,10 @@ class Conditions:
     def __init__(self, condition, n_samples, weight=None):
         given = _two_dimensional(condition)
         with _said_of_conditions():
-            self._table = Table(given, _categories(given))
+            self._table = Table(given, _categories(given), dates_of_arrays=True)
+        self.names = None
+        if is_frame(given) and all(isinstance(name, str) and name for name in given.columns):
+            self.names = np.array(list(given.columns), dtype=object)
         columns = self._columns(given, n_samples)
         if columns.shape[1] > _MOST_COLUMNS:
             raise ValueError(

@@ -233,6 +233,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     n_features_in_, n_samples_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Where X had string column names.
+    condition_names_ : ndarray of shape (n_conditions,)
+        Where the condition had string column names, or as a Series a name.
     coordinates_ : Coordinates
         The map between posterior means and the columns of `transform`.
 
@@ -390,10 +392,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             all that is measured (but the split, the batches and the weight decay go by rows).
         condition : array-like, Series or DataFrame of shape (n_samples,) or \
                 (n_samples, n_conditions) or None, default=None
-            What is known of each row beside X, numbers (ints too) and categories (strings, bools,
-            categorical dtypes): encoder and decoder are given it, so that the latents need not say
-            it. The start is a regression of X on it, and PCA of what that leaves. All methods that
-            see rows then need it.
+            What is known of each row beside X, numbers (ints too), dates and categories (strings,
+            bools, categorical dtypes): encoder and decoder are given it, so that the latents need
+            not say it. The start is a regression of X on it, and PCA of what that leaves. All
+            methods that see rows then need it.
 
         Returns
         -------
@@ -691,6 +693,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             self._conditions = None
             if condition is not None:
                 self._conditions = Conditions(condition, len(X), weight)
+            vars(self).pop("condition_names_", None)
+            if self._conditions is not None and self._conditions.names is not None:
+                self.condition_names_ = self._conditions.names
         kept = None if weight is None else weight > 0
         C = self._conditions_of(condition, len(X), one_for_all=False, counted=kept)
         if kept is None or kept.all():

@@ -1,6 +1,7 @@
 """p(x | condition): what rows are conditioned on, in all methods that see rows."""
 
 import pickle
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -298,6 +299,87 @@ def test_all_forms_of_one_condition_are_one():
     ):
         found = linear().fit(WINE, condition=condition).score_samples(WINE, condition)
         np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_all_forms_of_one_date_are_one():
+    """A column of dates says what the days since some day say as numbers."""
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    days = np.random.RandomState(0).randint(0, 9000, size=178)
+    vae = linear().fit(WINE, condition=days.astype(float))
+    expected = vae.score_samples(WINE, days.astype(float))
+    dates = np.datetime64("2001-01-01") + days
+    stamps = pd.Series(dates.astype("datetime64[ns]"))
+    zoned = stamps.dt.tz_localize("UTC")
+    forms = {
+        "array": dates,
+        "column": dates[:, None],
+        "seconds": dates.astype("datetime64[s]"),
+        "tens of seconds": dates.astype("datetime64[10s]"),
+        "list": list(dates),
+        "calendar": dates.tolist(),
+        "datetimes": dates.astype("datetime64[s]").tolist(),
+        "stamps": list(stamps),
+        "zoned": list(zoned),
+        "another zone": list(zoned.dt.tz_convert("Asia/Tokyo")),
+        "index": pd.DatetimeIndex(stamps),
+        "series": stamps,
+        "polars": pl.Series("day", dates),
+        "durations": dates - dates.min(),
+        "list of durations": (dates - dates.min()).tolist(),
+    }
+    for form, condition in forms.items():
+        vae = linear().fit(WINE, condition=condition)
+        found = vae.score_samples(WINE, condition)
+        np.testing.assert_allclose(found, expected, rtol=1e-7, err_msg=form)
+    # Whatever the form in the fit, and one for all rows too.
+    for fitted in ("array", "calendar", "series", "polars"):
+        vae = linear().fit(WINE, condition=forms[fitted])
+        for form in ("array", "seconds", "calendar", "stamps", "series", "polars"):
+            found = vae.score_samples(WINE, forms[form])
+            np.testing.assert_allclose(found, expected, rtol=1e-7, err_msg=f"{fitted}, {form}")
+        one = vae.transform(WINE, dates[0])
+        np.testing.assert_allclose(one, vae.transform(WINE, np.repeat(dates[:1], 178)), atol=1e-9)
+    # Beside what is no date.
+    mixed = np.empty((178, 2), dtype=object)
+    mixed[:, 0], mixed[:, 1] = dates.tolist(), NAMES
+    vae = linear().fit(WINE, condition=mixed)
+    frame = pd.DataFrame({"day": stamps, "kind": NAMES})
+    other = linear().fit(WINE, condition=frame).score_samples(WINE, frame)
+    np.testing.assert_allclose(vae.score_samples(WINE, mixed), other, rtol=1e-7)
+
+
+def test_dates_of_no_sense_are_told():
+    dates = np.datetime64("2001-01-01") + np.arange(178)
+    vae = linear().fit(WINE, condition=dates)
+    missing = dates.copy()
+    missing[7] = np.datetime64("NaT")
+    naive, zoned = datetime(2001, 1, 1), datetime(2001, 1, 1, tzinfo=UTC)
+    for condition, message in (
+        (missing, "Column 0 is missing at row 7"),
+        (list(missing), "Column 0 is missing at row 7"),
+        (np.arange(178.0), "Column 0 held dates in fit .* and holds numbers now"),
+        (dates - dates[0], "held dates in fit .* and holds durations now"),
+        ([naive] * 100 + [zoned] * 78, "mixes dates with a time zone and without"),
+        ([zoned] * 178, "and holds dates with a time zone now"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            vae.transform(WINE, condition)
+
+
+def test_the_names_of_conditions_are_kept():
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    frame = pd.DataFrame({"kind": NAMES, "alcohol": WINE[:, 0]})
+    vae = linear().fit(WINE, condition=frame)
+    for condition in (frame, pl.DataFrame(frame)):
+        assert linear().fit(WINE, condition=condition).condition_names_.tolist() == list(frame)
+    assert linear().fit(WINE, condition=frame["kind"]).condition_names_.tolist() == ["kind"]
+    # Of a refit without names, or without a condition, those of the first are gone.
+    for condition in (NAMES, pd.Series(NAMES), pl.Series(NAMES), pd.DataFrame(WINE[:, :2]), None):
+        again = linear().fit(WINE, condition=frame).fit(WINE, condition=condition)
+        assert not hasattr(again, "condition_names_")
+    with pytest.raises(ValueError, match="one is needed for each"):
+        vae.fit(WINE, condition=frame[:5])
+    assert vae.condition_names_.tolist() == list(frame)
 
 
 def test_a_dict_names_the_cells_of_a_condition_for_all():

@@ -1,5 +1,7 @@
 """Columns of arrays, of numbers or of objects."""
 
+from datetime import UTC
+
 import numpy as np
 
 from .cells import (
@@ -9,11 +11,13 @@ from .cells import (
     DURATIONS,
     NUMBERS,
     STRINGS,
+    ZONED,
     order_of,
     shown,
     sort_of_objects,
     sort_of_type,
 )
+from .dates import NANOSECONDS
 
 
 class ArrayColumn:
@@ -26,7 +30,7 @@ class ArrayColumn:
         self.cells, self.called = cells, called
         self.dtype = self.form = cells.dtype
         self.integers = cells.dtype.kind in "iu"
-        self.unit, self._missing = None, None
+        self.unit, self._missing, self._dates = None, None, None
         sorts = {"b": BOOLS, "M": DATES, "m": DURATIONS}
         if cells.dtype == object:
             self.sort, self._missing = sort_of_objects(cells, called)
@@ -42,14 +46,53 @@ class ArrayColumn:
                 "Give it as numbers, or as an array of objects."
             )
         self.has_dates = self.sort in (DATES, CALENDAR, DURATIONS)
+        if self.has_dates:
+            self.sort, self._dates = self._as_dates()
+            self.unit = np.datetime_data(self._dates.dtype)[0]
 
-    def checked_number(self):
-        """The kind of a column that is not listed as a category."""
+    def _as_dates(self):
+        """What kind of dates the cells are, and they as datetime64 or timedelta64 of a unit, NaT
+        where they are missing."""
+        sort, dates = self.sort, self.cells
+        if dates.dtype == object:
+            present = dates[~self._missing]
+            zoned = [getattr(value, "tzinfo", None) is not None for value in present]
+            if any(zoned):
+                if not all(zoned):
+                    raise TypeError(
+                        f"{self.called} mixes dates with a time zone and without (first "
+                        f"{shown(present[np.argmin(zoned)])}). Give all of them with one, or none."
+                    )
+                sort, present = ZONED, [value.astimezone(UTC) for value in present]
+                present = [value.replace(tzinfo=None) for value in present]
+            elif sort == CALENDAR:
+                sort = DATES
+            kind = "m8" if sort == DURATIONS else "M8"
+            # In the finest unit of any; pandas' own are datetimes of microseconds to numpy.
+            read = np.array([_as_numpys(value) for value in present], dtype=kind)
+            dates = np.full(len(dates), "NaT", dtype=read.dtype)
+            dates[~self._missing] = read
+        unit, multiple = np.datetime_data(dates.dtype)
+        if unit not in NANOSECONDS or multiple != 1:
+            coarser = {"Y": "D", "M": "D", "W": "D"}
+            unit = unit if unit in NANOSECONDS else coarser.get(unit, "ns")
+            dates = dates.astype(f"{dates.dtype.kind}8[{unit}]")
+        return sort, dates
+
+    def ticks(self):
+        """The cells as whole numbers of `unit` in UTC; missing ones are anything."""
+        return self._dates.astype(np.int64)
+
+    def checked_number(self, dates):
+        """The kind of a column that is not listed as a category; `dates` says whether it may be
+        one of dates."""
         if self.sort == STRINGS:
             raise TypeError(
                 f"{self.called} of the array holds strings (first {self.shown(self._first())}, "
                 f"row {self._first()}). List it in categorical_features, or give a DataFrame."
             )
+        if dates and self.has_dates:
+            return "date"
         self._refuse_dates()
         return "number"
 
@@ -67,6 +110,8 @@ class ArrayColumn:
         if self._missing is not None:
             return self._missing
         kind = self.cells.dtype.kind
+        if kind in "mM":
+            return np.isnat(self.cells)
         return np.isnan(self.cells) if kind == "f" else np.zeros(len(self.cells), dtype=bool)
 
     def numbers(self):
@@ -163,3 +208,11 @@ class ArrayColumn:
                 X = X.astype(object, copy=False)
             X[rows, j] = column
         return X
+
+
+def _as_numpys(date):
+    """A date or a duration, of pandas too, as one that numpy takes without loss."""
+    for method in ("to_datetime64", "to_timedelta64"):
+        if hasattr(date, method):
+            return getattr(date, method)()
+    return date

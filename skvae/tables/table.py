@@ -55,6 +55,8 @@ class Table:
             default="from_dtype"
         Columns that are categories besides those that are by dtype: a mask, positions or, of a
         DataFrame, names. An array has no others.
+    dates_of_arrays : bool, default=False
+        Whether columns of an array may be dates. Such a table cannot be decoded.
 
     Attributes
     ----------
@@ -100,7 +102,7 @@ class Table:
     0  Bern      2
     """
 
-    def __init__(self, X, categorical_features="from_dtype"):
+    def __init__(self, X, categorical_features="from_dtype", *, dates_of_arrays=False):
         reader, X = _reader(X)
         n_columns = X.shape[1]
         if not n_columns:
@@ -110,7 +112,7 @@ class Table:
         _check_distinct(self.names)
         listed = _listed(categorical_features, self.names, n_columns)
         self._columns = [
-            _Column(reader(reader.column(X, j), self.called(j)), listed[j])
+            _Column(reader(reader.column(X, j), self.called(j)), listed[j], dates_of_arrays)
             for j in range(n_columns)
         ]
         self.kinds = np.array([column.kind for column in self._columns])
@@ -146,7 +148,8 @@ class Table:
         reader, X = _reader(X)
         rows = np.empty(X.shape)
         for j, column in enumerate(self._columns):
-            rows[:, j] = column.encode(self._given(reader, X, j), handle_unknown, advice)
+            given = self._given(reader, X, j, decoded=column.kind != "date")
+            rows[:, j] = column.encode(given, handle_unknown, advice)
         return rows
 
     def encode_cells(self, cells, *, exact=True):
@@ -233,11 +236,12 @@ class Table:
         """What messages call column j."""
         return f"Column {j if self.names is None else repr(self.names[j])}"
 
-    def _given(self, reader, X, j):
-        """Column j of another table than the training one."""
+    def _given(self, reader, X, j, decoded=True):
+        """Column j of another table than the training one; `decoded` says whether more than
+        numbers is asked of it."""
         column = reader(reader.column(X, j), self.called(j))
-        if reader is ArrayColumn and self._library != "numpy" and column.has_dates:
-            # numpy alone would lose time zones.
+        if decoded and reader is ArrayColumn and self._library != "numpy" and column.has_dates:
+            # An array alone would lose time zones.
             library = READERS[self._library]
             cells = column.cells
             cells = library.series(cells.tolist() if cells.dtype == object else cells)
@@ -254,14 +258,16 @@ class _Column:
         The column of the training table.
     listed : bool
         Whether it is a category whatever its dtype.
+    dates : bool
+        Whether it may be one of dates where it is one of an array.
     """
 
-    def __init__(self, given, listed):
+    def __init__(self, given, listed, dates):
         self.library, self.form = given.library, given.form
         self.sort, self.dtype, self.called = given.sort, given.dtype, given.called
         self.kind = "category" if listed or given.categorical else KINDS[given.sort]
         if given.library == "numpy" and not listed:
-            self.kind = given.checked_number()
+            self.kind = given.checked_number(dates)
         self.bools = self.kind == "category" and self.sort == BOOLS and not given.categorical
         self.integers = self.kind == "number" and given.integers
         # An array is decoded to float64, where nothing asks for whole numbers.
