@@ -119,6 +119,11 @@ class Conditions:
                     stacklevel=6,
                 )
 
+    @staticmethod
+    def n_rows(condition):
+        """How many rows a condition has; the cells of a dict are one."""
+        return 1 if isinstance(condition, dict) else len(_two_dimensional(condition))
+
     def encode(self, condition, n_samples, *, one_for_all=False, counted=None):
         """A condition as columns.
 

@@ -867,7 +867,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         mean = self._apply("decode", z, condition=C, dtype=_torch_dtype(like))
         return likelihood.in_units_of_rows(mean)
 
-    def sample(self, n_samples=1, random_state=None, *, noise=True, given=None, condition=None):
+    def sample(self, n_samples=None, random_state=None, *, noise=True, given=None, condition=None):
         """Rows drawn from the model: z from p(z), then x from p(x|z).
 
         Where the law is given the row's total ("multinomial", "zero_inflated_negative_binomial",
@@ -877,7 +877,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Parameters
         ----------
-        n_samples : int, default=1
+        n_samples : int or None, default=None
+            None is one row, or one for each row of `condition`.
         random_state : int, RandomState instance or None, default=None
             None takes the estimator's own `random_state`; where that is None too, each call draws
             anew.
@@ -901,10 +902,13 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Raises
         ------
         ValueError, TypeError
-            If `given` names columns or holds values that the model does not know.
+            If `given` names columns or holds values that the model does not know; if `condition`
+            has another number of rows than one and `n_samples`.
         """
         check_is_fitted(self)
-        _check_count("n_samples", n_samples)
+        if n_samples is not None:
+            _check_count("n_samples", n_samples)
+        n_samples = self._n_samples_under(condition, n_samples)
         likelihood = self.net_.module_.likelihood
         C = self._conditions_of(condition, n_samples)
         row = self._row_given(given) if given else None
@@ -918,6 +922,20 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         rows = likelihood.in_units_of_rows(draws)
         # To the bit.
         return self._as_given(rows if row is None else np.where(np.isnan(row), rows, row))
+
+    def _n_samples_under(self, condition, n_samples):
+        """How many rows to draw under a condition where `n_samples` are asked for, or None."""
+        if self._conditions is None or condition is None:
+            return n_samples or 1
+        n_given = self._conditions.n_rows(condition)
+        if n_samples is None:
+            return max(n_given, 1)
+        if n_given not in (1, n_samples):
+            raise ValueError(
+                f"n_samples={n_samples}, but condition has {n_given} row(s): give one for all, one "
+                "for each, or leave n_samples out."
+            )
+        return n_samples
 
     def _row_given(self, given):
         """One row (1, n_features), float64, of given cells and missing ones."""

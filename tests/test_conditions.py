@@ -256,6 +256,32 @@ def test_one_condition_serves_all_rows_but_those_of_a_fit():
         linear().fit(WINE, condition="barbera")
 
 
+def test_a_row_is_drawn_for_each_condition():
+    pd = pytest.importorskip("pandas")
+    vae = linear(missing_values="observed").fit(WINE, condition=NAMES)
+    for given in (None, {0: 1.0}):
+        drawn = vae.sample(random_state=0, given=given, condition=NAMES)
+        np.testing.assert_array_equal(drawn, vae.sample(178, 0, given=given, condition=NAMES))
+    for condition in (list(NAMES[:7]), pd.Series(NAMES[:7]), pd.DataFrame({"kind": NAMES[:7]})):
+        assert vae.sample(condition=condition).shape == (7, 13)
+    for one in ("barolo", ["barolo"], {"0": "barolo"}):
+        assert vae.sample(condition=one).shape == (1, 13)
+        assert vae.sample(5, condition=one).shape == (5, 13)
+    for n_samples in (1, 5):
+        with pytest.raises(ValueError, match=rf"n_samples={n_samples}, but condition has 7 row"):
+            vae.sample(n_samples, condition=NAMES[:7])
+    with pytest.raises(ValueError, match=r"condition has 0 row.s."):
+        vae.sample(condition=[])
+    with pytest.raises(ValueError, match="n_samples must be an int of at least 1, got 0"):
+        vae.sample(0, condition=NAMES)
+    with pytest.raises(ValueError, match="fitted with one"):
+        vae.sample()
+    untold = linear().fit(WINE)
+    assert untold.sample().shape == (1, 13)
+    with pytest.raises(ValueError, match="fitted without"):
+        untold.sample(condition=NAMES)
+
+
 def test_columns_are_uncorrelated_whatever_depends_on_what():
     random = np.random.RandomState(0)
     x = random.normal(size=200)
