@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
 from sklearn.impute import MissingIndicator
 from sklearn.utils._param_validation import Interval
-from sklearn.utils._set_output import ADAPTERS_MANAGER
+from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from ._input import checked_rows, float_dtype
@@ -224,6 +224,12 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             `add_indicator`.
         """
         check_is_fitted(self)
+        filled = self._filled(X)
+        # Of a polars DataFrame scikit-learn makes a pandas one by its cells, without their dtypes.
+        asked = _get_output_config("transform", self)["dense"]
+        return filled.to_pandas() if asked == "pandas" and hasattr(filled, "to_pandas") else filled
+
+    def _filled(self, X):
         rows = self._numbers(X, reset=False)
         filled = np.zeros(rows.shape, dtype=float_dtype(rows))
         of_model = self.estimator_.impute(

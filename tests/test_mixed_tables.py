@@ -445,6 +445,38 @@ def test_imputers_keep_what_they_have():
     pd.testing.assert_frame_equal(imputer.transform(frame), before)
 
 
+@pytest.mark.parametrize("add_indicator", [False, True])
+def test_polars_rows_filled_as_a_pandas_frame_keep_their_dtypes(add_indicator):
+    pl = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")
+    random = np.random.RandomState(0)
+    z = random.normal(size=80)
+    rows = pl.DataFrame(
+        {
+            "real": [None if i % 7 == 0 else value for i, value in enumerate(z)],
+            "whole": random.randint(0, 5, 80),
+            "word": [None if i % 5 == 0 else "xy"[int(value > 0)] for i, value in enumerate(z)],
+            "bool": z > 0,
+            "level": pl.Series(random.choice(["low", "high"], 80), dtype=pl.Enum(["low", "high"])),
+            "day": np.datetime64("2020-01-01") + random.randint(0, 100, 80),
+        }
+    )
+    imputer = VAEImputer(
+        model(max_epochs=0), n_draws=10, random_state=0, add_indicator=add_indicator
+    ).fit(rows)
+    expected = imputer.transform(rows)
+    found = imputer.set_output(transform="pandas").transform(rows)
+    kinds = {"real": "f", "whole": "i", "bool": "b", "day": "M"}
+    kinds |= {name: "b" for name in found.columns[6:]}
+    assert {name: found[name].dtype.kind for name in kinds} == kinds
+    assert isinstance(found["level"].dtype, pd.CategoricalDtype)
+    for name in found.columns:
+        cells = found[name].dt.date if name == "day" else found[name]
+        assert cells.tolist() == expected[name].to_list()
+    assert found.columns.tolist() == imputer.get_feature_names_out().tolist()
+    assert isinstance(imputer.set_output(transform="polars").transform(rows), pl.DataFrame)
+
+
 def test_given_cells_of_an_array():
     """Of a Gaussian the rows given a cell are those of the conditional law."""
     random = np.random.RandomState(0)
