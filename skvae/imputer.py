@@ -45,8 +45,10 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         Whether to append columns that say where cells were missing, as
         `sklearn.impute.MissingIndicator` makes them.
     keep_empty_features : bool, default=False
-        Whether columns without an observed cell in `fit` are kept, filled by 0; else they are
-        dropped.
+        Whether columns without an observed cell in `fit` are kept, filled as SimpleImputer does:
+        by 0 where they are numbers, by "missing_value" where they are strings or objects. Those of
+        other kinds (categorical dtypes, bools, dates), which have no such value, are kept as they
+        come. Else they are dropped.
     random_state : int, RandomState instance or None, default=None
         Of the draws with `sample_posterior`, and of an `estimator` of None. With an int each call
         of `transform` draws the same; None draws anew.
@@ -195,10 +197,11 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         if self.estimator is not None:
             return self.estimator._new_table(X)
         table = Table(X) if is_frame(X) else None
-        return table if table is not None and (table.kinds != "number").any() else None
+        if table is None or not ((table.kinds != "number") | table.untyped).any():
+            return None
+        return table
 
-    def _numbers(self, X, reset):
-        unknown = "missing" if self.estimator is None else self.estimator.handle_unknown
+    def _numbers(self, X, reset, handle_unknown="error"):
         return checked_rows(
             self,
             X,
@@ -206,7 +209,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             allow_missing=True,
             accept_sparse=False,
             table=self._table,
-            handle_unknown=unknown,
+            handle_unknown=handle_unknown,
         )
 
     def transform(self, X):
@@ -230,7 +233,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         return filled.to_pandas() if asked == "pandas" and hasattr(filled, "to_pandas") else filled
 
     def _filled(self, X):
-        rows = self._numbers(X, reset=False)
+        # What is in columns that the model does not have is no error; of the others it says so.
+        rows = self._numbers(X, reset=False, handle_unknown="missing")
         filled = np.zeros(rows.shape, dtype=float_dtype(rows))
         of_model = self.estimator_.impute(
             _columns(X, rows, self._kept, self._table),
@@ -247,14 +251,17 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         empty = rows[:, ~self._kept]
         filled[:, ~self._kept] = np.where(np.isnan(empty), 0.0, empty)
         if self._table is not None:
-            # No category is known of a column in which none was seen.
-            filled[:, ~self._kept & (self._table.kinds != "number")] = np.nan
-            filled = self._table.filled(X, filled)
+            numbers = (self._table.kinds == "number") & ~self._table.untyped
+            filled = self._table.filled(
+                X, filled, columns=self._kept | numbers, word="missing_value"
+            )
         if not self.keep_empty_features:
             filled = _columns(filled, filled, self._kept)
         names = self.get_feature_names_out()
         if self.indicator_ is None:
             return _like(X, filled, names)
+        if self._table is not None:
+            rows = np.where(self._table.missing(X), np.nan, 0.0)
         was_missing = self.indicator_.transform(rows)
         if not hasattr(filled, "columns"):
             return _like(X, np.hstack([filled, was_missing]), names)

@@ -445,6 +445,68 @@ def test_imputers_keep_what_they_have():
     pd.testing.assert_frame_equal(imputer.transform(frame), before)
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("beside", ["words", "numbers"])
+def test_columns_that_were_empty_in_the_fit(library, beside):
+    """Kept they are filled as by SimpleImputer, in the dtype that they have, whatever later rows
+    have there; else they are dropped, whatever that is."""
+    z = np.random.RandomState(0).normal(size=40)
+    cells = {"a": np.where(np.arange(40) % 7 == 0, np.nan, z)}
+    if beside == "words":
+        cells["c"] = np.where(z > 0, "x", "y")
+    seen = np.arange(40) % 2 == 0
+    if library == "pandas":
+        rows, nothing = pd.DataFrame(cells), np.full(40, None)
+        kinds = {
+            "words": ("string", "u", "missing_value"),
+            "objects": (object, "u", "missing_value"),
+            "reals": (np.float64, 2.0, 0.0),
+            "whole": ("Int64", 2, 0),
+            "levels": (pd.CategoricalDtype(["u", "w"]), "u", None),
+            "days": ("datetime64[ns]", pd.Timestamp("2020-01-01"), None),
+            "bools": ("boolean", True, None),
+        }
+        for name, (dtype, _, _) in kinds.items():
+            rows[name] = pd.Series(nothing, dtype=dtype)
+        later = rows.copy()
+        for name, (dtype, value, _) in kinds.items():
+            later[name] = pd.Series(np.where(seen, value, None), dtype=dtype)
+    else:
+        pl = pytest.importorskip("polars")
+        kinds = {
+            "words": (pl.String, "u", "missing_value"),
+            "reals": (pl.Float64, 2.0, 0.0),
+            "whole": (pl.Int64, 2, 0),
+            "levels": (pl.Categorical, "u", None),
+            "bools": (pl.Boolean, True, None),
+        }
+        rows = pl.DataFrame(cells).with_columns(
+            pl.Series(name, [None] * 40, dtype=dtype) for name, (dtype, _, _) in kinds.items()
+        )
+        rows = rows.with_columns(pl.Series("null", [None] * 40, dtype=pl.Null))
+        later = rows.with_columns(
+            pl.Series(name, [value if at else None for at in seen], dtype=dtype)
+            for name, (dtype, value, _) in kinds.items()
+        )
+    for estimator in (None, model(1, max_epochs=0)):
+        dropping = VAEImputer(estimator, n_draws=10, random_state=0, add_indicator=True)
+        with pytest.warns(UserWarning, match="have no observed value"):
+            dropping.fit(rows)
+        keeping = VAEImputer(estimator, n_draws=10, random_state=0, keep_empty_features=True)
+        keeping.fit(rows)
+        for given, is_later in ((rows, False), (later, True)):
+            dropped, kept = dropping.transform(given), keeping.transform(given)
+            assert list(dropped.columns) == dropping.get_feature_names_out().tolist()
+            assert list(kept.columns) == keeping.get_feature_names_out().tolist()
+            assert list(kept.columns) == list(rows.columns)
+            for name, (dtype, value, otherwise) in kinds.items():
+                assert kept[name].dtype == dtype
+                was = [is_later and at for at in seen]
+                found = [None if pd.isna(cell) else cell for cell in kept[name].to_list()]
+                assert found == [value if at else otherwise for at in was]
+                assert dropped[f"missingindicator_{name}"].to_list() == [not at for at in was]
+
+
 @pytest.mark.parametrize("add_indicator", [False, True])
 def test_polars_rows_filled_as_a_pandas_frame_keep_their_dtypes(add_indicator):
     pl = pytest.importorskip("polars")

@@ -14,6 +14,7 @@ from .cells import (
     KINDS,
     NOTHING,
     OTHERS,
+    STRINGS,
     ZONED,
     as_numbers,
     shown,
@@ -67,6 +68,11 @@ class Table:
         Categories that are bools: False has code 0, True code 1, whether seen or not.
     integers : ndarray of bool of shape (n_features,)
         Numbers with an integer dtype.
+    untyped : ndarray of bool of shape (n_features,)
+        Numbers by name alone: columns without an observed cell whose dtype, objects or polars'
+        Null, does not say what they hold. Any cell of such a column is NaN.
+    words : ndarray of bool of shape (n_features,)
+        Columns that any string can be put into: of strings, or untyped of objects.
     n_categories : ndarray of int of shape (n_features,)
         The categories that X has, of those that its dtype declares; 0 for dates and numbers, and
         for a column of categories without an observed cell. Their codes follow the order of the
@@ -118,6 +124,8 @@ class Table:
         self.kinds = np.array([column.kind for column in self._columns])
         self.bools = np.array([column.bools for column in self._columns])
         self.integers = np.array([column.integers for column in self._columns])
+        self.untyped = np.array([column.sort == NOTHING for column in self._columns])
+        self.words = np.array([column.words for column in self._columns])
         self.n_categories = np.array([len(column.codes) for column in self._columns])
 
     def encode(self, X, *, handle_unknown="error", advice=_ADVICE):
@@ -201,7 +209,16 @@ class Table:
         columns = [column.decode(rows[:, j]) for j, column in enumerate(self._columns)]
         return READERS[self._library].assembled(columns, self._labels)
 
-    def filled(self, X, rows):
+    def missing(self, X):
+        """Which cells of X, as for `encode`, are missing, ndarray of bool (n_samples, n_features).
+
+        Other than by NaN of `encode`, a category that the training table did not have is not.
+        """
+        reader, X = _reader(X)
+        columns = [self._given(reader, X, j).missing() for j in range(len(self._columns))]
+        return np.column_stack(columns)
+
+    def filled(self, X, rows, *, columns=None, word=None):
         """X with its missing cells taken from numbers.
 
         Parameters
@@ -209,6 +226,10 @@ class Table:
         X : DataFrame or array-like of shape (n_samples, n_features)
             As for `encode`.
         rows : array-like of shape (n_samples, n_features)
+        columns : ndarray of bool of shape (n_features,), optional
+            Those to fill; by default all.
+        word : str, optional
+            What fills the others, where they are `words`.
 
         Returns
         -------
@@ -228,7 +249,12 @@ class Table:
         for j, column in enumerate(self._columns):
             given = self._given(reader, X, j)
             at = np.flatnonzero(given.missing())
-            if len(at):
+            if not len(at):
+                continue
+            if columns is not None and not columns[j]:
+                if word is not None and self.words[j]:
+                    cells[j] = at, reader.levels([word] * len(at), given.form, given.called)
+            else:
                 cells[j] = at, column.decode_for(given, rows[at, j])
         return reader.put(X, cells)
 
@@ -270,6 +296,9 @@ class _Column:
             self.kind = given.checked_number(dates)
         self.bools = self.kind == "category" and self.sort == BOOLS and not given.categorical
         self.integers = self.kind == "number" and given.integers
+        objects = given.library != "polars" and given.dtype == object
+        of_words = self.sort == STRINGS or (self.sort == NOTHING and objects)
+        self.words = of_words and not given.categorical
         # An array is decoded to float64, where nothing asks for whole numbers.
         self._rounded = self.integers and self.library != "numpy"
         self.codes, self.levels, self.step, self.span = {}, None, None, None
@@ -292,6 +321,8 @@ class _Column:
 
     def encode(self, given, handle_unknown="error", advice=""):
         """A column to float64 (n_samples,)."""
+        if self.sort == NOTHING and self.kind == "number":
+            return np.full(len(given.cells), np.nan)
         if given.sort == NOTHING or not self.takes(given):
             if given.missing().all():
                 return np.full(len(given.cells), np.nan)
