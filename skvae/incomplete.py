@@ -82,10 +82,13 @@ def factor_model(X, n_components, *, shared_noise, least_noise, condition=None):
         unit = np.full_like(unit, np.sqrt(np.mean(unit**2)))
     X = np.where(observed, (X - mean) / unit, 0.0)
     least = np.broadcast_to(least_noise, unit.shape) / unit**2
+    of_known = _products(known, observed)
     effects = np.zeros((X.shape[1], known.shape[1]))
     if condition.shape[1]:
         no_loadings, unit_noise = np.zeros((X.shape[1], 0)), np.ones(X.shape[1])
-        effects = _iteration(X, observed, no_loadings, effects, unit_noise, shared_noise, known)[2]
+        effects = _iteration(
+            X, observed, no_loadings, effects, unit_noise, shared_noise, known, of_known
+        )[2]
     # The start: pPCA of rows filled by their columns' means.
     residual = np.where(observed, X - known @ effects.T, 0.0)
     _, singular, axes = np.linalg.svd(residual, full_matrices=False)
@@ -99,7 +102,7 @@ def factor_model(X, n_components, *, shared_noise, least_noise, condition=None):
     before = -np.inf
     for _ in range(_MOST_ITERATIONS):
         total, loadings_new, effects_new, noise_new = _iteration(
-            X, observed, loadings, effects, noise, shared_noise, known
+            X, observed, loadings, effects, noise, shared_noise, known, of_known
         )
         if total / observed.sum() < before + _LEAST_GAIN:
             break
@@ -114,18 +117,24 @@ def factor_model(X, n_components, *, shared_noise, least_noise, condition=None):
     return mean + effects[:, 0], np.hstack([loadings, effects[:, 1:]]), noise * unit**2
 
 
-def _iteration(X, observed, loadings, effects, noise, shared_noise, known):
+def _products(known, observed):
+    """Of each column the sum over its observed rows of c c', (n_features, m, m), of c (n, m)."""
+    return np.stack([(known * seen[:, None]).T @ known for seen in observed.T])
+
+
+def _iteration(X, observed, loadings, effects, noise, shared_noise, known, of_known):
     """The log-likelihood of the observed cells before an iteration of EM, and the model after."""
     n_features, k = loadings.shape
     width = k + known.shape[1]
-    # Of each column: sums over its observed rows of E[v v'] and E[v] x, v = (z, 1, c).
+    # Of each column: sums over its observed rows of E[v v'] and E[v] x, v = (z, 1, c). Of the first
+    # the part without z, which may be nearly all of it, is the same in each iteration.
     second = np.zeros((n_features, width, width))
     first = np.zeros((n_features, width))
-    of_latents = np.zeros((width, width))
+    of_latents = np.zeros((k, width))
     square, log_prob = np.zeros(n_features), 0.0
     pairs = loadings[:, :, None] * loadings[:, None, :] / noise[:, None, None]
     pairs = pairs.reshape(n_features, k * k)
-    step = max(1, _CHUNK_VALUES // (n_features + width**2))
+    step = max(1, _CHUNK_VALUES // (n_features + (k + 1) * width))
     for start in range(0, len(X), step):
         x, seen = X[start : start + step], observed[start : start + step].astype(float)
         beside = known[start : start + step]
@@ -135,9 +144,9 @@ def _iteration(X, observed, loadings, effects, noise, shared_noise, known):
         covariance = np.linalg.inv(precision)
         z = np.einsum("nkl,nl->nk", covariance, pull)
         v = np.column_stack([z, beside])
-        moments = v[:, :, None] * v[:, None, :]
-        moments[:, :k, :k] += covariance
-        second += (seen.T @ moments.reshape(len(x), -1)).reshape(second.shape)
+        moments = z[:, :, None] * v[:, None, :]
+        moments[:, :, :k] += covariance
+        second[:, :k] += (seen.T @ moments.reshape(len(x), -1)).reshape(n_features, k, width)
         of_latents += moments.sum(axis=0)
         first += (x * seen).T @ v
         square += (x**2 * seen).sum(axis=0)
@@ -147,6 +156,8 @@ def _iteration(X, observed, loadings, effects, noise, shared_noise, known):
             + np.linalg.slogdet(precision)[1].sum()
             + (seen * np.log(2 * np.pi * noise)).sum()
         )
+    second[:, k:, :k] = second[:, :k, k:].transpose(0, 2, 1)
+    second[:, k:, k:] = of_known
     # Columns with few observed cells need a little of a ridge to be solved for.
     second += 1e-9 * np.eye(width)
     weights = np.linalg.solve(second, first[:, :, None])[:, :, 0]
@@ -156,8 +167,8 @@ def _iteration(X, observed, loadings, effects, noise, shared_noise, known):
     loadings, effects = weights[:, :k], weights[:, k:]
     # With a mean and a covariance of the latents as parameters too, put into the loadings at once,
     # EM is many times as fast (PX-EM).
-    middle = of_latents[:k, k] / len(X)
-    spread = of_latents[:k, :k] / len(X) - np.outer(middle, middle)
+    middle = of_latents[:, k] / len(X)
+    spread = of_latents[:, :k] / len(X) - np.outer(middle, middle)
     effects[:, 0] += loadings @ middle
     loadings = loadings @ np.linalg.cholesky(spread + 1e-12 * np.eye(k))
     return log_prob, loadings, effects, np.maximum(noise, np.finfo(float).tiny)

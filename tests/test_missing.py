@@ -62,6 +62,26 @@ class TestFactorModel:
                 noise[:] = noise.mean()
             assert log_prob(mean, loadings, np.maximum(noise, 1e-6)) < best + 0.05
 
+    @pytest.mark.parametrize("shared_noise", [True, False])
+    def test_is_a_maximum_of_the_observed_likelihood_under_a_condition(self, shared_noise):
+        random = np.random.RandomState(3)
+        c = random.normal(size=(300, 3)) @ random.normal(size=(3, 3)) + 1
+        X = with_holes(linear_rows(300) + c @ random.normal(size=(3, 6)))
+
+        def log_prob(mean, loadings, noise):
+            W, B = loadings[:, :2], loadings[:, 2:]
+            return marginal_log_prob(X - c @ B.T, mean, W @ W.T + np.diag(noise)).sum()
+
+        found = factor_model(X, 2, shared_noise=shared_noise, least_noise=1e-9, condition=c)
+        best = log_prob(*found)
+        for _ in range(20):
+            mean, loadings, noise = (
+                part + 0.02 * random.normal(size=part.shape) * np.abs(part).max() for part in found
+            )
+            if shared_noise:
+                noise[:] = noise.mean()
+            assert log_prob(mean, loadings, np.maximum(noise, 1e-6)) < best + 0.05
+
     def test_is_ppca_where_nothing_is_missing(self):
         X = linear_rows(400)
         mean, loadings, noise = factor_model(X, 2, shared_noise=True, least_noise=1e-9)
