@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 from scipy.sparse import issparse
 
+from .moments import Moments, row_slices
 from .tables import Table, is_frame
 
 # Columns that a condition becomes, at most: their covariance is decomposed.
@@ -63,27 +64,32 @@ class Conditions:
         self.names = None
         if is_frame(given) and all(isinstance(name, str) and name for name in given.columns):
             self.names = np.array(list(given.columns), dtype=object)
-        columns = self._columns(given, n_samples)
-        if columns.shape[1] > _MOST_COLUMNS:
+        self._widths = np.where(self._table.kinds == "category", self._table.n_categories, 1)
+        rows, width = self._rows(given, n_samples), self._widths.sum()
+        if width > _MOST_COLUMNS:
             raise ValueError(
-                f"condition becomes {columns.shape[1]} columns, one for each category, more than "
+                f"condition becomes {width} columns, one for each category, more than "
                 f"{_MOST_COLUMNS}. Make rare categories one."
             )
-        self._centre = np.average(columns, axis=0, weights=weight)
-        centred = columns - self._centre
-        with np.errstate(over="ignore"):
-            scale = np.sqrt(np.average(centred**2, axis=0, weights=weight))
+        moments = Moments(full=True)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for part in row_slices(len(rows), width):
+                of_part = None if weight is None else weight[part]
+                if of_part is None or of_part.any():
+                    moments.add(self._spread(rows[part]), of_part)
+            self._centre = moments.mean
+            scale = np.sqrt(moments.products.diagonal() / moments.count)
         if not np.isfinite(scale).all():
             raise ValueError("condition holds numbers whose squares are too large; scale it.")
         # Of a constant column rounding errors.
         varies = scale > 1e-12 * np.abs(self._centre)
         self._constant = np.flatnonzero(~varies)
-        centred, scale = centred[:, varies] / scale[varies], scale[varies]
-        times = np.ones(len(columns)) if weight is None else weight
-        covariance = (centred * times[:, None]).T @ centred / times.sum()
+        scale = scale[varies]
+        covariance = moments.products[np.ix_(varies, varies)] / moments.count
+        covariance = covariance / scale / scale[:, None]
         variances, directions = np.linalg.eigh(covariance)
         kept = variances > _LEAST_VARIANCE
-        self._whitening = np.zeros((columns.shape[1], kept.sum()))
+        self._whitening = np.zeros((width, kept.sum()))
         self._whitening[varies] = directions[:, kept] / np.sqrt(variances[kept]) / scale[:, None]
         self.n_columns = self._whitening.shape[1]
         self._check_sizes(n_samples if weight is None else int((weight > 0).sum()))
@@ -146,31 +152,36 @@ class Conditions:
             As by the class; also if something varies that was the same for all rows of the fit.
         """
         if one_for_all and isinstance(condition, dict):
-            columns = self._columns_of_cells(condition)
+            rows = self._row_of_cells(condition)
         else:
             given = _two_dimensional(condition)
             once = one_for_all and len(given) == 1
-            columns = self._columns(given, 1 if once else n_samples)
-        self._check_constant(columns if counted is None else columns[counted])
-        columns = (columns - self._centre) @ self._whitening
+            rows = self._rows(given, 1 if once else n_samples)
+        columns = np.empty((len(rows), self.n_columns))
+        # A chunk at a time: there may be many categories.
+        for part in row_slices(len(rows), len(self._centre)):
+            of_part = self._spread(rows[part])
+            self._check_constant(of_part, part.start, None if counted is None else counted[part])
+            columns[part] = (of_part - self._centre) @ self._whitening
         return columns if len(columns) == n_samples else np.repeat(columns, n_samples, axis=0)
 
-    def _check_constant(self, columns):
-        """Raise where a column that said nothing in the fit has another value than there."""
+    def _check_constant(self, columns, first, counted):
+        """Raise where a column that said nothing in the fit has another value than there, in rows,
+        from the number `first` on, that count."""
         was, now = self._centre[self._constant], columns[:, self._constant]
-        other = np.argwhere(np.abs(now - was) > 1e-6 * (1 + np.abs(was)))
+        other = np.abs(now - was) > 1e-6 * (1 + np.abs(was))
+        other = np.argwhere(other if counted is None else other & counted[:, None])
         if len(other):
             row, place = other[0]
-            widths = np.where(self._table.kinds == "category", self._table.n_categories, 1)
-            given = np.searchsorted(np.cumsum(widths), self._constant[place], side="right")
+            given = np.searchsorted(np.cumsum(self._widths), self._constant[place], side="right")
             raise ValueError(
-                f"condition: {self._table.called(given)} has a value at row {row} that the model "
-                "cannot know the effect of: the rows of the fit that count had all the same, or "
-                "none of this category."
+                f"condition: {self._table.called(given)} has a value at row {first + row} that the "
+                "model cannot know the effect of: the rows of the fit that count had all the same, "
+                "or none of this category."
             )
 
-    def _columns(self, given, n_samples):
-        """What was given, of two dimensions, with a column for each category."""
+    def _rows(self, given, n_samples):
+        """What was given, of two dimensions, as codes and numbers."""
         n_given = len(self._table.kinds)
         if given.shape[1] != n_given:
             raise ValueError(
@@ -191,9 +202,9 @@ class Conditions:
             order = [names.index(name) for name in self._table.names]
             given = given[[list(given.columns)[place] for place in order]]
         with _said_of_conditions():
-            return self._spread(self._table.encode(given, advice=_OF_UNKNOWN))
+            return self._known(self._table.encode(given, advice=_OF_UNKNOWN))
 
-    def _columns_of_cells(self, cells):
+    def _row_of_cells(self, cells):
         names = self._table.names
         names = [str(j) for j in range(len(self._table.kinds))] if names is None else list(names)
         cells = {str(name): value for name, value in cells.items()}
@@ -202,10 +213,10 @@ class Conditions:
         with _said_of_conditions():
             cells = {names.index(name): value for name, value in cells.items()}
             row = self._table.encode_cells(cells, exact=False)
-            return self._spread(row[None])
+            return self._known(row[None])
 
-    def _spread(self, rows):
-        """Numbers and one-hot columns from codes and numbers."""
+    def _known(self, rows):
+        """Codes and numbers, if none is missing or infinite."""
         if not np.isfinite(rows).all():
             row, column = np.argwhere(~np.isfinite(rows))[0]
             found = "missing" if np.isnan(rows[row, column]) else "infinite"
@@ -213,6 +224,10 @@ class Conditions:
                 f"{self._table.called(column)} is {found} at row {row}; a condition has to be "
                 "known. Fill it, a category by one of its own."
             )
+        return rows
+
+    def _spread(self, rows):
+        """Numbers and one-hot columns from codes and numbers."""
         parts = []
         for j, kind in enumerate(self._table.kinds):
             if kind == "category":

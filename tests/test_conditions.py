@@ -1,6 +1,7 @@
 """p(x | condition): what rows are conditioned on, in all methods that see rows."""
 
 import pickle
+import tracemalloc
 from datetime import UTC, datetime
 
 import numpy as np
@@ -296,6 +297,32 @@ def test_columns_are_uncorrelated_whatever_depends_on_what():
         np.testing.assert_allclose(
             np.cov(columns.T, aweights=weights, ddof=0), np.eye(3), atol=1e-9
         )
+
+
+def test_many_rows_of_many_categories_take_little_beside_the_columns():
+    random = np.random.RandomState(0)
+    kinds = np.array([f"kind {i}" for i in range(400)])[random.randint(400, size=30_000)]
+    given = np.empty((30_000, 3), dtype=object)
+    given[:, 0], given[:, 1], given[:, 2] = kinds, 5 + random.normal(size=30_000), 3.0
+    weight = random.randint(0, 3, size=30_000).astype(float)
+    weight[:20_000] *= np.arange(20_000) > 15_000
+    tracemalloc.start()
+    try:
+        conditions = Conditions(given, 30_000, weight)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * 8 * 30_000 * 400
+        tracemalloc.reset_peak()
+        columns = conditions.encode(given, 30_000)
+        assert tracemalloc.get_traced_memory()[1] < 2.2 * columns.nbytes
+    finally:
+        tracemalloc.stop()
+    assert columns.shape == (30_000, 400)
+    np.testing.assert_allclose(np.average(columns, axis=0, weights=weight), 0, atol=1e-9)
+    covariance = np.cov(columns.T, aweights=weight, ddof=0)
+    np.testing.assert_allclose(covariance, np.eye(400), atol=1e-9)
+    # A row is named by its place among all, and only if it counts.
+    given[[7, 29_998], 2] = 4.0
+    with pytest.raises(ValueError, match="value at row 29998 that the model"):
+        conditions.encode(given, 30_000, counted=np.arange(30_000) > 7)
 
 
 def test_weights_are_repetition():
