@@ -6,7 +6,14 @@ from pathlib import Path
 import skvae
 
 FLOORS = {
-    "__init__": 7,
+    "__init__": 8,
+    "displays": 7,
+    "displays.latent_space": 6.9,
+    "displays.traversal": 6.9,
+    "displays.columns": 6.8,
+    "displays.fitted": 6.7,
+    "displays.colours": 6.7,
+    "displays.panels": 6.7,
     "imputer": 6,
     "transformer": 5,
     "assembly": 4.5,

@@ -241,6 +241,12 @@ class Categorical(Likelihood):
     def feature_mean(self, outputs):
         return self.law(outputs).probs.flatten(-2)[..., self.cells]
 
+    def feature_columns(self):
+        return np.nonzero(self.seen)
+
+    def probabilities(self, outputs):
+        return self.feature_mean(outputs)
+
     def least_noise(self):
         noise = float(np.mean(self._frequency * (1 - self._frequency)))
         # With a single code in each column there is none.

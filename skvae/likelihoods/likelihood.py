@@ -210,6 +210,16 @@ class Likelihood(nn.Module):
         columns themselves, else in the units of `start_rows`."""
         return self.mean(outputs)
 
+    def feature_columns(self):
+        """Of each feature the column of X that it is of, and the code of that column that it stands
+        for, or -1 where it stands for the column itself: two int arrays (n_inputs,)."""
+        return np.arange(self.n_features), np.full(self.n_features, -1)
+
+    def probabilities(self, outputs):
+        """Of each feature that stands for a code the probability of that code, shape (..., number
+        of these); none here."""
+        return outputs[..., :0]
+
     def feature_mean_units(self):
         """Centre and scale, such that feature_mean * scale + centre is in units of `start_rows`."""
         return (self.centre, self.scale) if self.features_are_columns else (0.0, 1.0)

@@ -195,6 +195,19 @@ class Mixed(Likelihood):
             parts.append(mean * torch.as_tensor(scale / law.feature_scale).to(mean) + shift)
         return torch.cat(parts, dim=-1)
 
+    def feature_columns(self):
+        columns, codes = [], []
+        for law, of_block in zip(self.laws, self.columns, strict=True):
+            places, codes_of_block = law.feature_columns()
+            columns.append(of_block[places])
+            codes.append(codes_of_block)
+        return np.concatenate(columns), np.concatenate(codes)
+
+    def probabilities(self, outputs):
+        return torch.cat(
+            [law.probabilities(part) for law, part in self._of_outputs(outputs)], dim=-1
+        )
+
     def least_noise(self):
         return float(
             np.mean(

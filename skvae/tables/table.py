@@ -77,6 +77,10 @@ class Table:
         The categories that X has, of those that its dtype declares; 0 for dates and numbers, and
         for a column of categories without an observed cell. Their codes follow the order of the
         dtype (pandas Categorical, polars Enum), else they are sorted.
+    steps : list of str or None
+        What a date is counted in: "D", "h", "m", "s", "ms", "us" or "ns".
+    durations : ndarray of bool of shape (n_features,)
+        Dates that are durations.
 
     Raises
     ------
@@ -127,6 +131,8 @@ class Table:
         self.untyped = np.array([column.sort == NOTHING for column in self._columns])
         self.words = np.array([column.words for column in self._columns])
         self.n_categories = np.array([len(column.codes) for column in self._columns])
+        self.steps = [column.step for column in self._columns]
+        self.durations = np.array([column.durations for column in self._columns])
 
     def encode(self, X, *, handle_unknown="error", advice=_ADVICE):
         """The table as numbers.
@@ -262,6 +268,10 @@ class Table:
         """What messages call column j."""
         return f"Column {j if self.names is None else repr(self.names[j])}"
 
+    def category_names(self, j):
+        """The categories of column j as strings, by their codes; none of dates and numbers."""
+        return self._columns[j].level_names()
+
     def _given(self, reader, X, j, decoded=True):
         """Column j of another table than the training one; `decoded` says whether more than
         numbers is asked of it."""
@@ -301,13 +311,14 @@ class _Column:
         self.words = of_words and not given.categorical
         # An array is decoded to float64, where nothing asks for whole numbers.
         self._rounded = self.integers and self.library != "numpy"
+        self.durations = self.kind == "date" and self.sort == DURATIONS
         self.codes, self.levels, self.step, self.span = {}, None, None, None
         if self.kind == "category":
             self._learn_categories(given)
         elif self.kind == "date":
             ticks = given.ticks()[~given.missing()]
             self.step = coarsest_step(ticks, given.unit)
-            self.span = span_of(ticks, given.unit, self.step, self.sort == DURATIONS)
+            self.span = span_of(ticks, given.unit, self.step, self.durations)
 
     def _learn_categories(self, given):
         """`levels`, a cell of each category in the column's own dtype, in the order of the codes;
@@ -395,6 +406,12 @@ class _Column:
                 f"hold such a category.{advice and ' '}{advice}"
             )
         return np.where(encoded < 0, np.nan, encoded)
+
+    def level_names(self):
+        """What the categories are called where they are shown to people."""
+        if self.levels is None:
+            return []
+        return [str(level) for level in READERS[self.library].listed(self.levels)]
 
     def _few_levels(self):
         levels = READERS[self.library].listed(self.levels)

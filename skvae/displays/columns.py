@@ -1,0 +1,112 @@
+"""Columns: the columns of rows as numbers to draw, with their names and categories."""
+
+import numpy as np
+from sklearn.utils import check_array
+
+from ..tables import Table, is_frame
+from ..tables.dates import NANOSECONDS
+from .fitted import checked_names, dense
+
+
+class Columns:
+    """What the columns of rows are: numbers, dates or categories.
+
+    Parameters
+    ----------
+    names : list of str
+    table : Table or None
+        What the columns of DataFrames are; None for rows that are all numbers.
+    levels : list of list of str, optional
+        The names of the categories of each column, where there is no table.
+
+    Attributes
+    ----------
+    names : list of str
+    kinds : list of str
+        "number", "date" or "category".
+    levels : list of list of str
+    """
+
+    def __init__(self, names, table=None, levels=None):
+        self.table = table
+        if table is None:
+            self.names = list(names)
+            self.levels = levels or [[] for _ in self.names]
+            self.kinds = ["category" if of_column else "number" for of_column in self.levels]
+            return
+        durations = table.durations
+        self.names = [
+            f"{name} (days)" if duration else name
+            for name, duration in zip(names, durations, strict=True)
+        ]
+        self.kinds = ["number" if durations[j] else kind for j, kind in enumerate(table.kinds)]
+        self.levels = [table.category_names(j) for j in range(len(self.names))]
+
+    @classmethod
+    def of_fitted(cls, fitted, shown, feature_names=None):
+        """The columns of rows that a `Fitted` model shows."""
+        names = fitted.names(shown, feature_names)
+        levels = None
+        if fitted.is_vae and fitted.table is None and fitted.before is None:
+            levels = [[] for _ in names]
+            for column, code in zip(*fitted.likelihood.feature_columns(), strict=True):
+                if code >= 0:
+                    # The codes of a column, from 0 to its last.
+                    levels[column] = [str(c) for c in range(code + 1)]
+        return cls(names, fitted.table, levels)
+
+    @classmethod
+    def of_rows(cls, X, feature_names=None):
+        """The columns of rows, a DataFrame or an array, without a model."""
+        if is_frame(X):
+            table = Table(X)
+            names = table.names
+        else:
+            table = None
+            names = [f"x{j}" for j in range(np.shape(X)[1])]
+        if feature_names is not None:
+            names = checked_names(feature_names, len(names))
+        return cls(names, table)
+
+    def numbers(self, X):
+        """Rows (n_samples, n_features) as float64: categories by their codes, dates in days since
+        1970, missing cells NaN."""
+        if self.table is None:
+            return check_array(
+                dense(X), dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=0
+            )
+        return self.in_days(self.table.encode(X, handle_unknown="missing"))
+
+    def in_days(self, rows):
+        """Rows in numbers of a table, its dates in days."""
+        rows = np.array(rows, dtype=np.float64)
+        if self.table is not None:
+            for j, step in enumerate(self.table.steps):
+                if step is not None:
+                    rows[:, j] *= NANOSECONDS[step] / NANOSECONDS["D"]
+        return rows
+
+    def chosen(self, columns):
+        """Positions of columns that are given by names or positions."""
+        given = [columns] if isinstance(columns, str) else np.atleast_1d(columns).tolist()
+        chosen = []
+        for column in given:
+            if isinstance(column, str):
+                if column not in self.names:
+                    few = ", ".join(map(repr, self.names[:5]))
+                    more = ", ..." if len(self.names) > 5 else ""
+                    raise ValueError(f"columns has {column!r}; there are {few}{more}.")
+                chosen.append(self.names.index(column))
+            elif not isinstance(column, int) or not -len(self.names) <= column < len(self.names):
+                raise ValueError(
+                    f"columns has {column!r}; needed are names, or positions from 0 to "
+                    f"{len(self.names) - 1}."
+                )
+            else:
+                chosen.append(column % len(self.names))
+        return chosen
+
+
+def shortened(name, length=24):
+    """A label that is not longer than so many characters."""
+    return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,202 @@
+"""Fitted: what displays ask of a fitted estimator, a model itself or a Pipeline around it."""
+
+from inspect import signature
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_is_fitted
+
+from ..moments import some_rows
+from ..tables import is_frame
+from ..transformer import VAETransformer
+
+# Rows that displays look at where they look at all.
+_MOST_ROWS = 5000
+
+
+class Fitted:
+    """A fitted VAETransformer, alone or as the last step of a Pipeline or of a search's best one.
+
+    Pictures of what it says of rows are in the columns that went into the Pipeline, if its other
+    steps have an `inverse_transform`, and else in those that reach the model.
+
+    Parameters
+    ----------
+    estimator : VAETransformer, PCA, Pipeline or search
+        scikit-learn's PCA, and what else has `transform`, `inverse_transform` and `components_`,
+        is welcome where nothing is asked that it does not have.
+    display : str
+        How messages call who asks.
+    generative : bool, default=False
+        Whether only a VAETransformer will do.
+    condition : array-like, Series, DataFrame or None, default=None
+        What the rows are conditioned on.
+
+    Attributes
+    ----------
+    model : VAETransformer, or what stands in its place
+    before : Pipeline or None
+        The steps before it.
+    is_vae : bool
+    invertible : bool
+        Whether rows that the model decodes can be brought back into the columns that went in.
+    """
+
+    def __init__(self, estimator, display, *, generative=False, condition=None):
+        check_is_fitted(estimator)
+        estimator = getattr(estimator, "best_estimator_", estimator)
+        self.before, model = None, estimator
+        if isinstance(estimator, Pipeline):
+            model = estimator[-1]
+            self.before = estimator[:-1] if len(estimator) > 1 else None
+        self.model, self.is_vae = model, isinstance(model, VAETransformer)
+        needed = ("transform", "inverse_transform", "components_")
+        if not self.is_vae and (generative or not all(hasattr(model, name) for name in needed)):
+            others = "" if generative else ", or another transformer such as PCA,"
+            raise TypeError(
+                f"{display} draws a fitted VAETransformer{others} alone or as the last step of a "
+                f"Pipeline; got {type(model).__name__}."
+            )
+        if condition is not None and not self.is_vae:
+            raise ValueError(
+                f"condition is given, but {type(model).__name__} knows of none: leave it out."
+            )
+        self.condition = condition
+        self.table = model._table if self.is_vae else None
+        self.likelihood = model.net_.module_.likelihood if self.is_vae else None
+        inverse = hasattr(self.before, "inverse_transform")
+        self.invertible = self.before is None or (inverse and self.table is None)
+        self.n_components = model.components_.shape[0]
+
+    def some(self, X, most=_MOST_ROWS):
+        """X, or a random part of many rows; the condition, where each row has one, goes along."""
+        n_rows = X.shape[0] if hasattr(X, "shape") else len(X)
+        if n_rows <= most:
+            return X
+        kept = some_rows(n_rows, most)
+        self.condition = part_of_condition(self.condition, n_rows, kept)
+        return _safe_indexing(X, kept)
+
+    def rows(self, X):
+        """X as it reaches the model."""
+        return X if self.before is None else self.before.transform(X)
+
+    def shown(self, X):
+        """X in the columns that are drawn."""
+        return X if self.invertible else self.rows(X)
+
+    def transform(self, X):
+        """The columns T (n_samples, n_components) of X."""
+        return np.asarray(self.model.transform(self.rows(X), **self._conditioned()))
+
+    def transform_with_std(self, X):
+        """T and the standard deviation of the posterior in its units, which is None where the model
+        does not have one."""
+        if "return_std" not in signature(self.model.transform).parameters:
+            return self.transform(X), None
+        T, std = self.model.transform(self.rows(X), return_std=True, **self._conditioned())
+        return np.asarray(T), np.asarray(std)
+
+    def decoded(self, T):
+        """Rows at T, in the columns that are drawn: numbers not rounded, categories by codes."""
+        if not self.is_vae:
+            rows = self.model.inverse_transform(T)
+        else:
+            rows = self.likelihood.in_units_of_rows(self._apply("decode", T))
+        return self.undone(rows)
+
+    def undone(self, rows):
+        """Rows that the model gave, brought back through the steps before it."""
+        if self.before is None or not self.invertible:
+            return rows
+        return np.asarray(self.before.inverse_transform(rows))
+
+    def probabilities(self, T):
+        """Of each feature of the model that stands for a code its probability, (n, n_codes)."""
+        return self._apply(_probabilities, T)
+
+    def _apply(self, function, T):
+        z = self.model.coordinates_.to_latent(np.asarray(T, dtype=np.float64))
+        C = self.model._conditions_of(self.condition, len(z))
+        arrays = (z,) if C is None else (z, C)
+        return self.model.net_.apply(function, *arrays)
+
+    def one_condition(self):
+        """From now on the condition is that of the first row."""
+        if not _is_for_all(self.condition):
+            self.condition = _safe_indexing(self.condition, [0])
+
+    def _conditioned(self):
+        return {} if self.condition is None else {"condition": self.condition}
+
+    def names(self, shown, feature_names=None):
+        """What the columns of the rows that `shown` gave are called."""
+        if feature_names is not None:
+            return checked_names(feature_names, np.shape(shown)[1])
+        if is_frame(shown):
+            return [str(name) for name in shown.columns]
+        if not self.invertible and hasattr(self.before, "get_feature_names_out"):
+            return [str(name) for name in self.before.get_feature_names_out()]
+        first = self.model if self.before is None else self.before
+        names = getattr(first, "feature_names_in_", None)
+        if names is None:
+            return [f"x{j}" for j in range(np.shape(shown)[1])]
+        return [str(name) for name in names]
+
+    def components(self, components, most, default=None):
+        """Positions of the components to draw: as given, checked, or the first of them."""
+        k = self.n_components
+        if components is None:
+            return list(range(min(k, most))) if default is None else default
+        given = np.atleast_1d(np.asarray(components))
+        if given.dtype.kind not in "iu" or given.ndim != 1 or not len(given):
+            raise ValueError(f"components must be ints, got {components!r}.")
+        if len(given) > most:
+            raise ValueError(f"components has {len(given)} entries; at most {most} can be drawn.")
+        if given.min() < -k or given.max() >= k:
+            raise ValueError(
+                f"components={components!r}: the model has {k} component(s), 0 to {k - 1}."
+            )
+        if len(np.unique(given % k)) < len(given):
+            raise ValueError(f"components={components!r} names a component twice.")
+        return [int(j) for j in given % k]
+
+    def component_names(self, components):
+        """Labels of components, with the variance that each explains where the model says it."""
+        ratio = getattr(self.model, "explained_variance_ratio_", None)
+        if ratio is None:
+            return [f"component {j}" for j in components]
+        return [f"component {j} ({ratio[j]:.1%} of variance)" for j in components]
+
+
+def part_of_condition(condition, n_rows, kept):
+    """The condition of some of the rows; one for all stays what it is."""
+    if _is_for_all(condition) or len(condition) != n_rows:
+        return condition
+    return _safe_indexing(condition, kept)
+
+
+def _is_for_all(condition):
+    return condition is None or isinstance(condition, str | dict) or np.ndim(condition) == 0
+
+
+def checked_names(feature_names, n_columns):
+    """Names of columns as strings, as many as there are columns."""
+    names = [str(name) for name in feature_names]
+    if len(names) != n_columns:
+        raise ValueError(
+            f"feature_names has {len(names)} names; X has {n_columns} columns, one is needed for "
+            "each."
+        )
+    return names
+
+
+def dense(X):
+    """Rows as a dense array, DataFrames as they are."""
+    return X.toarray() if issparse(X) else X
+
+
+def _probabilities(module, z, condition=None):
+    return module.likelihood.probabilities(module.outputs(z, condition))
