@@ -205,6 +205,10 @@ class BestEpoch(Callback):
         if better:
             self.best_state_, self.best_epoch_ = self._copy(net), len(net.history)
 
+    def start_loss(self):
+        """Mean validation loss before the first epoch, in nats; None where nothing is held out."""
+        return None if self.start_rows_ is None else float(self._mean(self.start_rows_))
+
     def gain(self):
         """Mean validation gain of the best epoch over the start and its standard error, in nats."""
         gain = self.start_rows_ - self.best_rows_

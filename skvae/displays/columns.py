@@ -46,14 +46,15 @@ class Columns:
     def of_fitted(cls, fitted, shown, feature_names=None):
         """The columns of rows that a `Fitted` model shows."""
         names = fitted.names(shown, feature_names)
-        levels = None
-        if fitted.is_vae and fitted.table is None and fitted.before is None:
-            levels = [[] for _ in names]
-            for column, code in zip(*fitted.likelihood.feature_columns(), strict=True):
-                if code >= 0:
-                    # The codes of a column, from 0 to its last.
-                    levels[column] = [str(c) for c in range(code + 1)]
-        return cls(names, fitted.table, levels)
+        if fitted.before is not None and fitted.invertible:
+            return cls(names)
+        return cls(names, fitted.table, _levels(fitted, len(names)))
+
+    @classmethod
+    def in_model(cls, fitted, rows, feature_names=None):
+        """The columns of rows as they reach a `Fitted` model."""
+        names = fitted.names_in_model(rows, feature_names)
+        return cls(names, fitted.table, _levels(fitted, len(names)))
 
     @classmethod
     def of_rows(cls, X, feature_names=None):
@@ -86,6 +87,25 @@ class Columns:
                     rows[:, j] *= NANOSECONDS[step] / NANOSECONDS["D"]
         return rows
 
+    def features(self, fitted):
+        """The features of a `Fitted` model by the columns that they are of: their positions, their
+        columns, their codes (-1 where they are the column itself) and their names. Of a column of
+        two categories the second says it all."""
+        if not fitted.is_vae:
+            d = len(self.names)
+            return np.arange(d), np.arange(d), np.full(d, -1), self.names
+        of_feature, codes = (np.asarray(part) for part in fitted.likelihood.feature_columns())
+        kept = []
+        for j in range(len(self.names)):
+            features = np.flatnonzero(of_feature == j)
+            pair = len(features) == 2 and (codes[features] >= 0).all()
+            kept.extend(features[1:] if pair else features)
+        names = [
+            self.names[j] if code < 0 else f"{self.names[j]} = {self.levels[j][code]}"
+            for j, code in zip(of_feature[kept], codes[kept], strict=True)
+        ]
+        return np.array(kept), of_feature[kept], codes[kept], names
+
     def chosen(self, columns):
         """Positions of columns that are given by names or positions."""
         given = [columns] if isinstance(columns, str) else np.atleast_1d(columns).tolist()
@@ -105,6 +125,18 @@ class Columns:
             else:
                 chosen.append(column % len(self.names))
         return chosen
+
+
+def _levels(fitted, n_columns):
+    """The names of the categories of columns that are codes to the model, where no table has them:
+    the codes of a column, from 0 to its last."""
+    if not fitted.is_vae or fitted.table is not None:
+        return None
+    levels = [[] for _ in range(n_columns)]
+    for column, code in zip(*fitted.likelihood.feature_columns(), strict=True):
+        if code >= 0:
+            levels[column] = [str(c) for c in range(code + 1)]
+    return levels
 
 
 def shortened(name, length=24):

@@ -8,6 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from ..coordinates import features_of_condition
 from ..moments import some_rows
 from ..tables import is_frame
 from ..transformer import VAETransformer
@@ -89,14 +90,14 @@ class Fitted:
 
     def transform(self, X):
         """The columns T (n_samples, n_components) of X."""
-        return np.asarray(self.model.transform(self.rows(X), **self._conditioned()))
+        return np.asarray(self.model.transform(self.rows(X), **self.conditioned()))
 
     def transform_with_std(self, X):
         """T and the standard deviation of the posterior in its units, which is None where the model
         does not have one."""
         if "return_std" not in signature(self.model.transform).parameters:
             return self.transform(X), None
-        T, std = self.model.transform(self.rows(X), return_std=True, **self._conditioned())
+        T, std = self.model.transform(self.rows(X), return_std=True, **self.conditioned())
         return np.asarray(T), np.asarray(std)
 
     def decoded(self, T):
@@ -117,6 +118,16 @@ class Fitted:
         """Of each feature of the model that stands for a code its probability, (n, n_codes)."""
         return self._apply(_probabilities, T)
 
+    def features(self, rows):
+        """The features of rows that reach a VAETransformer, (n, n_inputs): those of `components_`,
+        less what a condition says; missing cells as reconstructed."""
+        model = self.model
+        X = model._checked(rows)
+        X = np.asarray(X if isinstance(X, np.ndarray) else X[:], dtype=np.float64)
+        C = model._conditions_of(self.condition, len(X))
+        features = self.likelihood.start_rows(model._completed(X, C))
+        return features - features_of_condition(model.net_, C)
+
     def _apply(self, function, T):
         z = self.model.coordinates_.to_latent(np.asarray(T, dtype=np.float64))
         C = self.model._conditions_of(self.condition, len(z))
@@ -128,7 +139,16 @@ class Fitted:
         if not _is_for_all(self.condition):
             self.condition = _safe_indexing(self.condition, [0])
 
-    def _conditioned(self):
+    def condition_of_draws(self, n_draws, n_rows):
+        """The condition of draws as an argument: where each of the rows has one, those of some."""
+        if _is_for_all(self.condition) or len(self.condition) != n_rows or n_draws == n_rows:
+            return self.conditioned()
+        few = some_rows(n_rows, n_draws)
+        # In turn, where more are drawn than there are rows.
+        return {"condition": _safe_indexing(self.condition, np.resize(few, n_draws))}
+
+    def conditioned(self):
+        """The condition as an argument of the model's methods, where there is one."""
         return {} if self.condition is None else {"condition": self.condition}
 
     def names(self, shown, feature_names=None):
@@ -144,6 +164,16 @@ class Fitted:
         if names is None:
             return [f"x{j}" for j in range(np.shape(shown)[1])]
         return [str(name) for name in names]
+
+    def names_in_model(self, rows, feature_names=None):
+        """What the columns that reach the model are called."""
+        if self.before is None or feature_names is not None or is_frame(rows):
+            names = self.names(rows, feature_names)
+        elif hasattr(self.before, "get_feature_names_out"):
+            names = [str(name) for name in self.before.get_feature_names_out()]
+        else:
+            names = [f"x{j}" for j in range(np.shape(rows)[1])]
+        return names
 
     def components(self, components, most, default=None):
         """Positions of the components to draw: as given, checked, or the first of them."""

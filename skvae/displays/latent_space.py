@@ -245,13 +245,11 @@ class LatentSpaceDisplay:
         """Short names of many classes stand in the middle of them too."""
         if not len(targets.names) > _FEW_CLASSES or max(map(len, targets.names)) > _SHORT:
             return
-        for code, (name, style) in enumerate(
-            zip(targets.names, styles(targets.names), strict=True)
-        ):
+        for code, name in enumerate(targets.names):
             middle = np.median(self.T[targets.codes == code], axis=0)
             box = {"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7}
             middle_of = {"ha": "center", "va": "center", "weight": "bold", "bbox": box}
-            self.ax_.annotate(name, middle, color=style[0], size=13, **middle_of)
+            self.ax_.annotate(name, middle, size=12, **middle_of)
 
     def _legend(self, targets):
         from matplotlib.lines import Line2D

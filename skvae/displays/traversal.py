@@ -280,25 +280,19 @@ def _signed(step):
 
 def _spread_codes(fitted, columns, rows, values, T):
     """Rows (n, d) and reconstructions with a feature for each category instead of each column of
-    codes, and their names. Of a column of two categories the second says it all."""
-    if not fitted.is_vae or (fitted.before is not None and fitted.invertible):
+    codes, and their names."""
+    if not any(columns.levels) or not fitted.is_vae:
         return rows, values, columns.names
-    of_feature, codes = (np.asarray(part) for part in fitted.likelihood.feature_columns())
-    coded = codes >= 0
-    if not coded.any():
-        return rows, values, columns.names
+    features, of_feature, codes, names = columns.features(fitted)
     probabilities = fitted.probabilities(T)
-    places = np.cumsum(coded) - 1
-    parts, changed, names = [], [], []
-    for j, name in enumerate(columns.names):
-        features = np.flatnonzero((of_feature == j) & coded)
-        if not len(features):
+    # Probabilities are of the features with codes alone.
+    places = np.cumsum(np.asarray(fitted.likelihood.feature_columns()[1]) >= 0) - 1
+    parts, changed = [], []
+    for feature, j, code in zip(features, of_feature, codes, strict=True):
+        if code < 0:
             parts.append(rows[:, j])
             changed.append(values[:, j])
-            names.append(name)
-        for feature in features[1:] if len(features) == 2 else features:
-            code = codes[feature]
+        else:
             parts.append(np.where(np.isnan(rows[:, j]), np.nan, rows[:, j] == code))
             changed.append(probabilities[:, places[feature]])
-            names.append(f"{name} = {columns.levels[j][code]}")
     return np.column_stack(parts), np.column_stack(changed), names

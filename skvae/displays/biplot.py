@@ -1,0 +1,199 @@
+"""BiplotDisplay: rows in the plane of two components, and columns as arrows among them."""
+
+import numpy as np
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+from .columns import shortened
+from .fitted import Fitted
+from .latent_space import LatentSpaceDisplay
+from .loadings import loadings_of
+
+
+class BiplotDisplay:
+    """Rows in the plane of two components, and columns as arrows among them.
+
+    An arrow has the loadings of its column (see `LoadingsDisplay`) in units of each component's
+    standard deviation, all arrows by one factor: of PCA, the correlation biplot. It is recommended
+    to use `from_estimator` to create it. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    T : ndarray of shape (n_samples, 2)
+        The chosen columns of `transform`.
+    loadings : ndarray of shape (2, n_features)
+    feature_names : list of str
+    y : array-like of shape (n_samples,) or None, default=None
+        As in `LatentSpaceDisplay`.
+    component_names : list of str or None, default=None
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    arrows_ : list of Annotation
+    scatter_ : list of PathCollection
+
+    References
+    ----------
+    K. R. Gabriel, "The Biplot Graphic Display of Matrices with Application to Principal Component
+    Analysis", Biometrika 58, 1971.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skvae import VAETransformer
+    >>> from skvae.displays import BiplotDisplay
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> vae = VAETransformer(2, max_epochs=5, random_state=0).fit(X)
+    >>> display = BiplotDisplay.from_estimator(vae, X, y)
+    >>> display.loadings.shape
+    (2, 4)
+    """
+
+    def __init__(self, T, loadings, *, feature_names, y=None, component_names=None):
+        self.T = T
+        self.loadings = loadings
+        self.feature_names = feature_names
+        self.y = y
+        self.component_names = component_names
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y=None,
+        *,
+        components=None,
+        feature_names=None,
+        max_features=10,
+        condition=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Draw the rows X and their columns by a fitted model.
+
+        Parameters
+        ----------
+        estimator : VAETransformer, PCA, or a Pipeline or search that ends in one
+            With at least two components.
+        X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or None, default=None
+            What colours the rows.
+        components : pair of int, or None, default=None
+            None is the first two.
+        feature_names : list of str or None, default=None
+            For the columns of an array.
+        max_features : int, default=10
+            Of more features, those with the longest arrows.
+        condition : array-like, Series, DataFrame or None, default=None
+            Of the rows, where the model was fitted with one.
+        ax : matplotlib Axes or None, default=None
+        **kwargs
+            Of `Axes.scatter`.
+
+        Returns
+        -------
+        display : BiplotDisplay
+
+        Raises
+        ------
+        ValueError
+            If there are not two components.
+        ImportError
+            Without matplotlib.
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        fitted = Fitted(estimator, cls.__name__, condition=condition)
+        chosen = fitted.components(components, 2)
+        if len(chosen) != 2:
+            raise ValueError(
+                f"{cls.__name__} needs two components; got {len(chosen)}. LatentSpaceDisplay and "
+                "LoadingsDisplay draw one too."
+            )
+        T = fitted.transform(X)[:, chosen]
+        loadings, names = loadings_of(fitted, fitted.some(X), feature_names)
+        loadings = loadings[chosen]
+        longest = np.sort(np.argsort(-np.linalg.norm(loadings, axis=0))[:max_features])
+        display = cls(
+            T,
+            loadings[:, longest],
+            feature_names=[names[j] for j in longest],
+            y=y,
+            component_names=fitted.component_names(chosen),
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, **kwargs):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+        **kwargs
+            Of `Axes.scatter`.
+
+        Returns
+        -------
+        self : BiplotDisplay
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        rows = LatentSpaceDisplay(self.T, y=self.y, component_names=self.component_names)
+        rows.plot(ax=ax, **{"alpha": 0.35} | kwargs)
+        self.ax_, self.figure_, self.scatter_ = rows.ax_, rows.figure_, rows.scatter_
+        centre, spread = self.T.mean(axis=0), self.T.std(axis=0)
+        directions = self.loadings.T * spread
+        reach = np.abs(self.T - centre).max(axis=0)
+        # The longest arrow ends where the rows do, along one of the axes.
+        longest = (np.abs(directions) / np.where(reach > 0, reach, np.inf)).max()
+        tips = centre + directions * (0.85 / longest if longest > 0 else 0.0)
+        self.arrows_ = [
+            self.ax_.annotate(
+                "",
+                tip,
+                centre,
+                arrowprops={"arrowstyle": "->", "color": "black", "lw": 1.2, "shrinkA": 0},
+                zorder=4,
+            )
+            for tip in tips
+        ]
+        self.ax_.update_datalim(tips)
+        self.ax_.autoscale_view()
+        self._name(tips, centre)
+        return self
+
+    def _name(self, tips, centre):
+        """Names beside the tips, moved apart where they would lie upon each other."""
+        low, high = np.array([self.ax_.get_xlim(), self.ax_.get_ylim()]).T
+        self.ax_.set_xlim(low[0] - 0.1 * (high - low)[0], high[0] + 0.1 * (high - low)[0])
+        self.ax_.set_ylim(low[1], high[1])
+        height = high[1] - low[1]
+        gap = 0.055 * height
+        for right in (True, False):
+            side = np.flatnonzero((tips[:, 0] >= centre[0]) == right)
+            side = side[np.argsort(tips[side, 1])]
+            places = _apart(tips[side, 1], gap, low[1] + gap / 2, high[1] - gap / 2)
+            for feature, place in zip(side, places, strict=True):
+                moved = abs(place - tips[feature, 1]) > gap / 2
+                self.ax_.annotate(
+                    shortened(self.feature_names[feature]),
+                    tips[feature],
+                    (tips[feature, 0] + (1 if right else -1) * 0.02 * (high - low)[0], place),
+                    ha="left" if right else "right",
+                    va="center",
+                    fontsize="small",
+                    bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
+                    arrowprops={"arrowstyle": "-", "color": "0.4", "lw": 0.6} if moved else None,
+                    zorder=5,
+                )
+
+
+def _apart(places, gap, low, high):
+    """Increasing places moved as little as a pass up and one down needs to keep them `gap` apart
+    and, where there is room, between two ends."""
+    places = np.array(places, dtype=float)
+    for i in range(len(places)):
+        places[i] = max(places[i], low if i == 0 else places[i - 1] + gap)
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], high if i == len(places) - 1 else places[i + 1] - gap)
+    return places

@@ -1,0 +1,94 @@
+"""The marginal distributions of columns: how far two are apart, and both in one Axes."""
+
+import numpy as np
+
+from .colours import GREY, OKABE_ITO
+
+# Whole numbers of so few values are drawn by bars of their own.
+_MOST_VALUES = 20
+_MOST_LEVELS = 12
+_BINS = 30
+
+
+def distance(kind, real, drawn):
+    """How far two samples of a column are apart, from 0 to 1: the Kolmogorov-Smirnov statistic of
+    numbers, the total variation of categories; missing cells play no part."""
+    real, drawn = real[np.isfinite(real)], drawn[np.isfinite(drawn)]
+    if not len(real) or not len(drawn):
+        return float(len(real) != len(drawn))
+    values = np.unique(np.concatenate([real, drawn]))
+    if kind == "category":
+        return float(np.abs(_shares(real, values) - _shares(drawn, values)).sum() / 2)
+    places = [np.searchsorted(np.sort(part), values, side="right") for part in (real, drawn)]
+    return float(np.abs(places[0] / len(real) - places[1] / len(drawn)).max())
+
+
+def draw_marginals(ax, kind, levels, real, drawn, **kwargs):
+    """The real marginal filled, that of the drawn rows, if there is one, as an outline or bars."""
+    real = real[np.isfinite(real)]
+    drawn = drawn[np.isfinite(drawn)]
+    both = np.concatenate([real, drawn])
+    values = np.unique(both)
+    whole = len(values) <= _MOST_VALUES and (values == np.floor(values)).all()
+    filled = {"color": GREY, "alpha": 0.6, "label": "real"}
+    outline = {"color": OKABE_ITO[0], "label": "sampled"} | kwargs
+    ax.set_yticks([])
+    ax.spines[["left", "top", "right"]].set_visible(False)
+    if not len(values):
+        return
+    if kind == "category" or (kind == "number" and whole):
+        _draw_bars(ax, kind, levels, values, real, drawn, filled, outline)
+        return
+    # A few values far outside would leave the others in one bin.
+    low, high = np.percentile(real if len(real) else both, [0.5, 99.5])
+    edges = np.linspace(low, high, _BINS + 1) if high > low else _BINS
+    options = {"bins": edges, "density": True}
+    if len(real):
+        ax.hist(real, **options, **filled)
+    if len(drawn):
+        ax.hist(drawn, **options, **{"histtype": "step", "lw": 1.6} | outline)
+    label_values(ax, kind, "x")
+
+
+def _draw_bars(ax, kind, levels, values, real, drawn, filled, outline):
+    shares = _shares(real, values), _shares(drawn, values)
+    if kind == "category":
+        if len(values) > _MOST_LEVELS:
+            kept = np.sort(np.argsort(-(shares[0] + shares[1]), kind="stable")[:_MOST_LEVELS])
+            values, shares = values[kept], [part[kept] for part in shares]
+        places = np.arange(len(values))
+        names = [
+            levels[int(v)] if int(v) < len(levels) else str(int(v)) for v in values.astype(int)
+        ]
+        names = [name if len(name) <= 10 else name[:9] + "…" for name in names]
+        turned = {"rotation": 45, "ha": "right"} if sum(map(len, names)) > 18 else {}
+        ax.set_xticks(places, names, fontsize="small", **turned)
+        ax.tick_params(axis="x", length=0)
+    else:
+        places = values
+        from matplotlib.ticker import MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.bar(places - 0.2, shares[0], width=0.4, **filled)
+    ax.bar(places + 0.2, shares[1], width=0.4, **outline)
+
+
+def _shares(column, values):
+    """The part of a column that each of the values has."""
+    return np.array([(column == value).mean() if len(column) else 0.0 for value in values])
+
+
+def label_values(ax, kind, which):
+    """Few ticks, of dates as dates."""
+    from matplotlib import dates
+    from matplotlib.ticker import MaxNLocator
+
+    axes = {"x": [ax.xaxis], "both": [ax.xaxis, ax.yaxis]}[which]
+    for axis in axes:
+        if kind == "date":
+            locator = dates.AutoDateLocator(minticks=2, maxticks=4)
+            axis.set_major_locator(locator)
+            axis.set_major_formatter(dates.ConciseDateFormatter(locator))
+        else:
+            axis.set_major_locator(MaxNLocator(4))
+    ax.tick_params(labelsize="small")
