@@ -1,6 +1,7 @@
 """BiplotDisplay: rows in the plane of two components, and columns as arrows among them."""
 
 import numpy as np
+from sklearn.isotonic import isotonic_regression
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from .columns import shortened
@@ -112,7 +113,7 @@ class BiplotDisplay:
                 "LoadingsDisplay draw one too."
             )
         T = fitted.transform(X)[:, chosen]
-        loadings, names = loadings_of(fitted, fitted.some(X), feature_names)
+        loadings, names = loadings_of(fitted, X, feature_names)
         loadings = loadings[chosen]
         longest = np.sort(np.argsort(-np.linalg.norm(loadings, axis=0))[:max_features])
         display = cls(
@@ -164,36 +165,37 @@ class BiplotDisplay:
 
     def _name(self, tips, centre):
         """Names beside the tips, moved apart where they would lie upon each other."""
-        low, high = np.array([self.ax_.get_xlim(), self.ax_.get_ylim()]).T
-        self.ax_.set_xlim(low[0] - 0.1 * (high - low)[0], high[0] + 0.1 * (high - low)[0])
-        self.ax_.set_ylim(low[1], high[1])
-        height = high[1] - low[1]
-        gap = 0.055 * height
-        for right in (True, False):
-            side = np.flatnonzero((tips[:, 0] >= centre[0]) == right)
+        (left, right), (low, high) = self.ax_.get_xlim(), self.ax_.get_ylim()
+        width, gap = right - left, 0.055 * (high - low)
+        self.ax_.set_xlim(left - 0.12 * width, right + 0.12 * width)
+        self.ax_.set_ylim(low, high)
+        for sign in (1, -1):
+            side = np.flatnonzero((tips[:, 0] >= centre[0]) == (sign > 0))
             side = side[np.argsort(tips[side, 1])]
-            places = _apart(tips[side, 1], gap, low[1] + gap / 2, high[1] - gap / 2)
+            if not len(side):
+                continue
+            places = _apart(tips[side, 1], gap, low + gap / 2, high - gap / 2)
+            # Where one is moved all stand in a column.
+            away = (np.abs(places - tips[side, 1]) > gap / 3).any()
+            beyond = sign * (sign * tips[side, 0]).max() + sign * 0.06 * width
             for feature, place in zip(side, places, strict=True):
-                moved = abs(place - tips[feature, 1]) > gap / 2
+                at = beyond if away else tips[feature, 0] + sign * 0.015 * width
                 self.ax_.annotate(
                     shortened(self.feature_names[feature]),
                     tips[feature],
-                    (tips[feature, 0] + (1 if right else -1) * 0.02 * (high - low)[0], place),
-                    ha="left" if right else "right",
+                    (at, place),
+                    ha="left" if sign > 0 else "right",
                     va="center",
                     fontsize="small",
                     bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
-                    arrowprops={"arrowstyle": "-", "color": "0.4", "lw": 0.6} if moved else None,
+                    arrowprops={"arrowstyle": "-", "color": "0.5", "lw": 0.6} if away else None,
                     zorder=5,
                 )
 
 
 def _apart(places, gap, low, high):
-    """Increasing places moved as little as a pass up and one down needs to keep them `gap` apart
-    and, where there is room, between two ends."""
-    places = np.array(places, dtype=float)
-    for i in range(len(places)):
-        places[i] = max(places[i], low if i == 0 else places[i - 1] + gap)
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], high if i == len(places) - 1 else places[i + 1] - gap)
-    return places
+    """Increasing places moved as little as keeps them `gap` apart, within two ends if there is
+    room."""
+    steps = gap * np.arange(len(places))
+    apart = isotonic_regression(np.asarray(places) - steps) + steps
+    return apart + max(0.0, low - apart[0]) - max(0.0, apart[-1] - high)

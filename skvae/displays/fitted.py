@@ -119,14 +119,23 @@ class Fitted:
         return self._apply(_probabilities, T)
 
     def features(self, rows):
-        """The features of rows that reach a VAETransformer, (n, n_inputs): those of `components_`,
-        less what a condition says; missing cells as reconstructed."""
+        """The features of rows that reach the model, (n, n_inputs): those of `components_`, less
+        what a condition says; missing cells as reconstructed."""
+        if not self.is_vae:
+            return np.asarray(dense(rows), dtype=np.float64)
         model = self.model
         X = model._checked(rows)
         X = np.asarray(X if isinstance(X, np.ndarray) else X[:], dtype=np.float64)
         C = model._conditions_of(self.condition, len(X))
         features = self.likelihood.start_rows(model._completed(X, C))
         return features - features_of_condition(model.net_, C)
+
+    def features_at(self, T):
+        """The features of reconstructions at T, (n, n_inputs), a column of PCA being one."""
+        if not self.is_vae:
+            return np.asarray(self.model.inverse_transform(T))
+        centre, scale = self.likelihood.feature_mean_units()
+        return self._apply(_feature_mean, T) * scale + centre
 
     def _apply(self, function, T):
         z = self.model.coordinates_.to_latent(np.asarray(T, dtype=np.float64))
@@ -226,6 +235,10 @@ def checked_names(feature_names, n_columns):
 def dense(X):
     """Rows as a dense array, DataFrames as they are."""
     return X.toarray() if issparse(X) else X
+
+
+def _feature_mean(module, z, condition=None):
+    return module.likelihood.feature_mean(module.outputs(z, condition))
 
 
 def _probabilities(module, z, condition=None):

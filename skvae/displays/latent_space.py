@@ -277,5 +277,7 @@ class LatentSpaceDisplay:
                 )
             )
         if handles:
-            outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
-            self.ax_.legend(handles=handles, title=title, frameon=False, **outside)
+            place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+            if len(handles) == (self.ellipses_ is not None):
+                place = {"loc": "best"}
+            self.ax_.legend(handles=handles, title=title, frameon=False, **place)

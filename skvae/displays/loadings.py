@@ -4,20 +4,22 @@ import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from .columns import Columns, shortened
-from .fitted import Fitted, dense
+from .fitted import Fitted
 from .panels import checked_image_shape, draw_images, one_axes
 
 _MOST_COMPONENTS = 32
+_MOST_ROWS = 2000
 # As many numbers can be read in a picture.
 _MOST_NUMBERS = 200
 
 
 class LoadingsDisplay:
     """How each component moves the columns, on average over rows: standard deviations of a column
-    for one of the component.
+    for one of the component, half of it below each row and half above.
 
-    Where the model is PCA a loading is the correlation of the column and the component. It is
-    recommended to use `from_estimator` to create it. All parameters are stored as attributes.
+    Where the model is PCA a loading is the correlation of the column and the component. The columns
+    are the features that PCA starts from (see `components_` of VAETransformer). It is recommended
+    to use `from_estimator` to create it. All parameters are stored as attributes.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ class LoadingsDisplay:
         ----------
         estimator : VAETransformer, PCA, or a Pipeline or search that ends in one
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
-            Rows over which the effects of a component are averaged; of more than 5,000 a random
+            Rows over which the effects of a component are averaged; of more than 2,000 a random
             part.
         components : int, sequence of int or None, default=None
             None is the first eight; at most 32.
@@ -107,7 +109,6 @@ class LoadingsDisplay:
         fitted = Fitted(estimator, cls.__name__, condition=condition)
         default = list(range(min(fitted.n_components, 8)))
         chosen = fitted.components(components, _MOST_COMPONENTS, default)
-        X = fitted.some(X)
         loadings, names = loadings_of(fitted, X, feature_names)
         loadings = loadings[chosen]
         if image_shape is not None:
@@ -155,7 +156,7 @@ class LoadingsDisplay:
             self._plot_images(names, ax, options)
         self.figure_ = self.ax_.figure
         bar = self.figure_.colorbar(self.image_, ax=self.ax_, shrink=0.8, aspect=30)
-        bar.set_label("loading: s.d. of the column\nfor 1 s.d. of the component")
+        bar.set_label("loading")
         bar.outline.set_visible(False)
         return self
 
@@ -204,17 +205,18 @@ def loadings_of(fitted, X, feature_names=None):
     """Loadings (n_components, n_features) of a `Fitted` model on rows X, and the names of the
     features, column by column.
 
-    The average effect of a component on a feature, times the component's standard deviation over
-    the rows, in the feature's.
+    How much the features of reconstructions change, on average over the rows, as a component goes
+    from half a standard deviation below a row to half a one above: no derivative, which numbers
+    that are rounded do not have.
     """
+    X = fitted.some(X, _MOST_ROWS)
     rows = fitted.rows(X)
     T, columns = fitted.transform(X), Columns.in_model(fitted, rows, feature_names)
-    if fitted.is_vae:
-        effects = fitted.model.component_effects(rows, **fitted.conditioned())
-        features = fitted.features(rows)
-    else:
-        effects, features = fitted.model.components_, columns.numbers(dense(rows))
-    spread = np.nanstd(features, axis=0)
-    loadings = effects * T.std(axis=0)[:, None] / np.where(spread > 0, spread, np.inf)
+    effects = []
+    for j, deviation in enumerate(T.std(axis=0)):
+        step = np.zeros(T.shape[1])
+        step[j] = deviation / 2
+        effects.append((fitted.features_at(T + step) - fitted.features_at(T - step)).mean(axis=0))
+    spread = fitted.features(rows).std(axis=0)
     kept, _, _, names = columns.features(fitted)
-    return loadings[:, kept], names
+    return (np.array(effects) / np.where(spread > 0, spread, np.inf))[:, kept], names

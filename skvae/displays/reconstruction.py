@@ -58,7 +58,7 @@ class ReconstructionDisplay:
     >>> vae = VAETransformer(2, max_epochs=0).fit(X)
     >>> display = ReconstructionDisplay.from_estimator(vae, X)
     >>> display.error_.round(2)
-    array([0.03, 0.08, 0.  , 0.06])
+    array([0.04, 0.16, 0.  , 0.06])
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class ReconstructionDisplay:
         ax.set_ylim(d - 0.4, -0.6)
         categories = "category" in self._kinds
         guess = "mean or most frequent category" if categories else "mean"
-        ax.set_xlabel(f"error, as a part of that of the column's {guess}")
+        ax.set_xlabel(f"error, relative to that of the column's {guess}")
         without_top(ax)
         self.axes_ = np.array([ax], dtype=object)
 

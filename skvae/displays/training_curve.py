@@ -142,8 +142,7 @@ class TrainingCurveDisplay:
             level = {"color": "black", "ls": "--", "lw": 1.2, "zorder": 1.5}
             self.lines_.append(ax.axhline(self.start_loss, label=self.start_name, **level))
         if self.best_epoch is not None and (self.best_epoch or self.start_loss is not None):
-            # The epochs of a stream go on counting where an earlier training ended.
-            at = np.append(self.start_loss, curve)[min(self.best_epoch, len(curve))]
+            at = curve[self.best_epoch - 1] if self.best_epoch else self.start_loss
             label = f"kept: epoch {self.best_epoch}" if self.best_epoch else "kept: the start"
             mark = {"ls": "", "marker": "D", "ms": 7, "mfc": "white", "mew": 1.6}
             ax.plot(self.best_epoch, at, color=OKABE_ITO[5], label=label, zorder=3, **mark)
