@@ -476,7 +476,7 @@ def test_reconstruction_of_a_table_counts_wrong_categories(mixed):
     np.testing.assert_allclose(display.axes_[1].images[0].get_array(), shares)
     r2 = r2_score(X["height"], again["height"])
     assert display.error_[2] == pytest.approx(1 - r2)
-    from_rows = ReconstructionDisplay.from_predictions(X, again, columns=[3, 0, 1])
+    from_rows = ReconstructionDisplay.from_predictions(X, again, columns=[3, "region", 1])
     np.testing.assert_allclose(from_rows.error_, display.error_)
     with pytest.raises(ValueError, match="columns has 'age'; there are 'region'"):
         ReconstructionDisplay.from_predictions(X, again, columns="age")

@@ -1,5 +1,7 @@
 """Columns: the columns of rows as numbers to draw, with their names and categories."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.utils import check_array
 
@@ -108,7 +110,7 @@ class Columns:
 
     def chosen(self, columns):
         """Positions of columns that are given by names or positions."""
-        given = [columns] if isinstance(columns, str) else np.atleast_1d(columns).tolist()
+        given = [columns] if isinstance(columns, str | Integral) else list(columns)
         chosen = []
         for column in given:
             if isinstance(column, str):
@@ -117,13 +119,15 @@ class Columns:
                     more = ", ..." if len(self.names) > 5 else ""
                     raise ValueError(f"columns has {column!r}; there are {few}{more}.")
                 chosen.append(self.names.index(column))
-            elif not isinstance(column, int) or not -len(self.names) <= column < len(self.names):
+            elif not isinstance(column, Integral) or not -len(self.names) <= column < len(
+                self.names
+            ):
                 raise ValueError(
                     f"columns has {column!r}; needed are names, or positions from 0 to "
                     f"{len(self.names) - 1}."
                 )
             else:
-                chosen.append(column % len(self.names))
+                chosen.append(int(column) % len(self.names))
         return chosen
 
 
