@@ -32,6 +32,7 @@ from skvae.displays import (
 )
 from skvae.displays.biplot import _apart
 from skvae.displays.colours import MISSING, OTHERS, styles, targets_of
+from skvae.displays.columns import shortened
 from skvae.displays.panels import draw_images
 
 IRIS = load_iris(as_frame=True)
@@ -215,6 +216,11 @@ def test_a_search_is_drawn_by_its_best_model():
     display = LatentSpaceDisplay.from_estimator(search, IRIS.data)
     chosen = min(2, best.n_components_)
     np.testing.assert_array_equal(display.T, best.transform(IRIS.data)[:, :chosen])
+
+
+def test_long_labels_keep_both_ends():
+    assert shortened("region = south", 26) == "region = south"
+    assert shortened("occupation = number 12", 11) == "occup…er 12"
 
 
 # ------------------------------------------------------------------------- latent space

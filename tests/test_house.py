@@ -16,7 +16,7 @@ FLOORS = {
     "displays.scree": 6.9,
     "displays.training_curve": 6.9,
     "displays.traversal": 6.9,
-    "displays.marginals": 6.8,
+    "displays.marginals": 6.85,
     "displays.columns": 6.8,
     "displays.fitted": 6.7,
     "displays.colours": 6.7,

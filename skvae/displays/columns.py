@@ -111,23 +111,22 @@ class Columns:
     def chosen(self, columns):
         """Positions of columns that are given by names or positions."""
         given = [columns] if isinstance(columns, str | Integral) else list(columns)
-        chosen = []
+        chosen, d = [], len(self.names)
         for column in given:
             if isinstance(column, str):
                 if column not in self.names:
                     few = ", ".join(map(repr, self.names[:5]))
-                    more = ", ..." if len(self.names) > 5 else ""
+                    more = ", ..." if d > 5 else ""
                     raise ValueError(f"columns has {column!r}; there are {few}{more}.")
                 chosen.append(self.names.index(column))
             elif not isinstance(column, Integral) or not -len(self.names) <= column < len(
                 self.names
             ):
                 raise ValueError(
-                    f"columns has {column!r}; needed are names, or positions from 0 to "
-                    f"{len(self.names) - 1}."
+                    f"columns has {column!r}; needed are names, or positions from 0 to {d - 1}."
                 )
             else:
-                chosen.append(int(column) % len(self.names))
+                chosen.append(int(column) % d)
         return chosen
 
 
@@ -143,6 +142,9 @@ def _levels(fitted, n_columns):
     return levels
 
 
-def shortened(name, length=24):
-    """A label that is not longer than so many characters."""
-    return name if len(name) <= length else name[: length - 1] + "…"
+def shortened(name, length=26):
+    """A label of at most so many characters: what is too long loses its middle."""
+    if len(name) <= length:
+        return name
+    tail = (length - 1) // 2
+    return f"{name[: length - 1 - tail]}…{name[-tail:]}"

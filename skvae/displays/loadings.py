@@ -177,7 +177,7 @@ class LoadingsDisplay:
             for f in range(d):
                 loading = self.loadings[j, f]
                 dark = abs(loading) > 0.6 * self.image_.norm.vmax
-                text = f"{loading:.2f}".replace("-", "−")
+                text = f"{round(loading, 2) + 0.0:.2f}".replace("-", "−")
                 style = {"ha": "center", "va": "center", "fontsize": "small"}
                 self.texts_.append(ax.text(j, f, text, color="w" if dark else "k", **style))
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .colours import GREY, OKABE_ITO
+from .columns import shortened
 
 # Whole numbers of so few values are drawn by bars of their own.
 _MOST_VALUES = 20
@@ -60,7 +61,7 @@ def _draw_bars(ax, kind, levels, values, real, drawn, filled, outline):
         names = [
             levels[int(v)] if int(v) < len(levels) else str(int(v)) for v in values.astype(int)
         ]
-        names = [name if len(name) <= 10 else name[:9] + "…" for name in names]
+        names = [shortened(name, 10) for name in names]
         turned = {"rotation": 45, "ha": "right"} if sum(map(len, names)) > 18 else {}
         ax.set_xticks(places, names, fontsize="small", **turned)
         ax.tick_params(axis="x", length=0)
@@ -69,6 +70,7 @@ def _draw_bars(ax, kind, levels, values, real, drawn, filled, outline):
         from matplotlib.ticker import MaxNLocator
 
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.set_xlim(values.min() - 1, values.max() + 1)
     ax.bar(places - 0.2, shares[0], width=0.4, **filled)
     ax.bar(places + 0.2, shares[1], width=0.4, **outline)
 

@@ -292,7 +292,8 @@ class ReconstructionDisplay:
         size = np.clip(2500 / len(x), 4, 14)
         style = {"s": size, "color": OKABE_ITO[0], "alpha": 0.6, "linewidths": 0} | options
         panel.scatter(x, again, **style)
-        self._note(panel, rf"$R^2$ = {1 - self.error_[j]:.2f}".replace("-", "−"))
+        if np.isfinite(self.error_[j]):
+            self._note(panel, rf"$R^2$ = {1 - self.error_[j]:.2f}".replace("-", "−"))
         label_values(panel, self._kinds[j], "both")
 
     def _plot_category(self, panel, j):
@@ -312,7 +313,7 @@ class ReconstructionDisplay:
                 panel.text(column, row, f"{share:.0%}", color="w" if share > 0.6 else "k", **style)
         if len(codes) <= _MOST_LEVELS:
             short = [shortened(name, 9) for name in names]
-            turned = {"rotation": 45, "ha": "right"} if len(codes) > 3 else {}
+            turned = {"rotation": 45, "ha": "right"} if sum(map(len, short)) > 16 else {}
             panel.set_xticks(range(len(codes)), short, fontsize="small", **turned)
             panel.set_yticks(range(len(codes)), short, fontsize="small")
         else:
