@@ -382,3 +382,17 @@ def test_codes_are_counted_in_little_memory():
     assert peak < 48e6
     counts = [np.bincount(column.astype(int)) for column in X.T]
     np.testing.assert_array_equal(law.feature_centre, np.concatenate(counts) / len(X))
+
+
+@pytest.mark.parametrize(("step", "atol"), [(0.1, 0.05), (0.5, 0.1)])
+def test_components_of_rounded_columns_are_those_of_the_columns(step, atol):
+    generator = np.random.RandomState(0)
+    X = generator.normal(size=(800, 2)) @ generator.normal(size=(2, 5))
+    X += 0.3 * generator.normal(size=X.shape)
+    exact, rounded = (
+        VAETransformer(2, likelihood="quantile_gaussian", max_epochs=0, random_state=0).fit(rows)
+        for rows in (X, np.round(X / step) * step)
+    )
+    # Of steps of half a deviation the columns have so few values that each is an atom.
+    np.testing.assert_allclose(rounded.components_, exact.components_, atol=atol)
+    np.testing.assert_allclose(rounded.explained_variance_, exact.explained_variance_, rtol=0.05)
