@@ -1,7 +1,8 @@
 """skvae: the variational autoencoder that a scikit-learn user can trust in place of PCA."""
 
 from .imputer import VAEImputer
+from .outliers import VAEOutlierDetector
 from .transformer import VAETransformer
 
 __version__ = "0.1.0"
-__all__ = ["VAEImputer", "VAETransformer"]
+__all__ = ["VAEImputer", "VAEOutlierDetector", "VAETransformer"]

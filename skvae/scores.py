@@ -1,4 +1,5 @@
-"""What a fitted model says of rows: log p(x) by importance weighting, and the ELBO's terms.
+"""What a fitted model says of rows: log p(x) by importance weighting, that of each cell given the
+others, and the ELBO's terms.
 
 All noise is keyed by the rows themselves (`skvae._random.row_normals`), so that what is said of a
 row does not depend on the rows beside it.
@@ -61,6 +62,24 @@ def elbo_terms(net, X, seed, n_draws, dtype, condition=None):
         elbo = elbo + part * terms[0]
         kl = kl + part * terms[1]
     return elbo, kl
+
+
+def column_scores(net, X, seed, n_draws, dtype, condition=None):
+    """log p(x_j | the other observed cells) of each cell in nats.
+
+    Returns
+    -------
+    ndarray of shape (n, n_features), float64
+        0 of missing cells.
+    """
+    scores = net.apply(
+        "column_scores",
+        *_arrays(X, condition),
+        prepare=_noisy(net, seed, 0, n_draws),
+        dtype=dtype,
+        vectors_per_row=n_draws,
+    )
+    return scores.astype(np.float64)
 
 
 def imputed(net, X, seed, n_draws, dtype, draw, condition=None):

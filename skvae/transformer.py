@@ -44,7 +44,7 @@ from .likelihoods import LIKELIHOODS
 from .moments import Moments, RowSample, repeated, some_rows
 from .networks import ACTIVATIONS, NETWORKS
 from .priors import PRIORS
-from .scores import elbo_terms, importance_scores, imputed
+from .scores import column_scores, elbo_terms, importance_scores, imputed
 from .support import check_support, rows_of
 from .tables import Table, is_frame
 
@@ -818,11 +818,14 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         X = self._encodable(X)
         C = self._conditions_of(condition, len(X))
-        mean, variance = self._posterior(X, C)
-        T = self.coordinates_.to_public(mean).astype(float_dtype(X), copy=False)
         if not return_std:
-            return T
-        return T, self.coordinates_.deviations(variance).astype(T.dtype, copy=False)
+            # What is not asked for takes no memory beside T.
+            T = self.coordinates_.to_public(self._posterior(X, C)[0])
+            return T.astype(float_dtype(X), copy=False)
+        posterior = self._posterior(X, C)
+        T = self.coordinates_.to_public(posterior[0])
+        T_std = self.coordinates_.deviations(posterior[1])
+        return tuple(part.astype(float_dtype(X), copy=False) for part in (T, T_std))
 
     def inverse_transform(self, X, condition=None):
         """The mean of p(x|z), in the units of the data, at the latents that the columns stand for.
@@ -867,7 +870,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         mean = self._apply("decode", z, condition=C, dtype=_torch_dtype(like))
         return likelihood.in_units_of_rows(mean)
 
-    def sample(self, n_samples=None, random_state=None, *, noise=True, given=None, condition=None):
+    def sample(self, n_samples=1, random_state=None, *, noise=True, given=None, condition=None):
         """Rows drawn from the model: z from p(z), then x from p(x|z).
 
         Where the law is given the row's total ("multinomial", "zero_inflated_negative_binomial",
@@ -877,8 +880,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Parameters
         ----------
-        n_samples : int or None, default=None
-            None is one row, or one for each row of `condition`.
+        n_samples : int, default=1
+            At 1 it is one row for each row of `condition`.
         random_state : int, RandomState instance or None, default=None
             None takes the estimator's own `random_state`; where that is None too, each call draws
             anew.
@@ -903,11 +906,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ------
         ValueError, TypeError
             If `given` names columns or holds values that the model does not know; if `condition`
-            has another number of rows than one and `n_samples`.
+            has another number of rows than one and an `n_samples` above 1.
         """
         check_is_fitted(self)
-        if n_samples is not None:
-            _check_count("n_samples", n_samples)
+        _check_count("n_samples", n_samples)
         n_samples = self._n_samples_under(condition, n_samples)
         likelihood = self.net_.module_.likelihood
         C = self._conditions_of(condition, n_samples)
@@ -924,11 +926,11 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self._as_given(rows if row is None else np.where(np.isnan(row), rows, row))
 
     def _n_samples_under(self, condition, n_samples):
-        """How many rows to draw under a condition where `n_samples` are asked for, or None."""
+        """How many rows to draw under a condition where `n_samples` are asked for."""
         if self._conditions is None or condition is None:
-            return n_samples or 1
+            return n_samples
         n_given = self._conditions.n_rows(condition)
-        if n_samples is None:
+        if n_samples == 1:
             return max(n_given, 1)
         if n_given not in (1, n_samples):
             raise ValueError(
@@ -1133,6 +1135,46 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _importance_scores(self, X, seed, C):
         draws = self.n_importance_samples
         return importance_scores(self.net_, X, seed, draws, _torch_dtype(X), C)
+
+    def score_columns(self, X, *, condition=None):
+        """log p(x_j | the other cells of the row) of each cell in nats: how strange it is there.
+
+        Needs `missing_values="observed"` in the fit. Each cell is left out in turn, and judged by
+        what the others say, with `n_importance_samples` weighted draws of q(z | the others).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        condition : array-like, Series or DataFrame or None, default=None
+            As in `score_samples`.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples, n_features)
+            In nats, of densities in the units of X or of probabilities; 0 of missing cells. Columns
+            differ by their units and by how well they are known from the others: compare a cell
+            with its column in other rows.
+
+        Raises
+        ------
+        ValueError
+            If the model was not fitted with `missing_values="observed"`.
+
+        References
+        ----------
+        J. Besag, "Statistical Analysis of Non-Lattice Data", The Statistician 24, 1975 (the
+        conditional laws of single variables).
+        """
+        X = self._scorable(X)
+        if self.net_.module_.fill is None:
+            raise ValueError(
+                "score_columns leaves each cell out in turn, which needs a model of incomplete "
+                "rows; this one was fitted with missing_values='error'. Fit it with "
+                "missing_values='observed': where no cell is missing the fit is the same."
+            )
+        C = self._conditions_of(condition, len(X))
+        draws, dtype = self.n_importance_samples, _torch_dtype(X)
+        return column_scores(self.net_, X, self._seed, draws, dtype, C)
 
     def score_details(self, X, n_repeats=10, *, condition=None):
         """`score_samples(X)`, and how far it can be trusted.

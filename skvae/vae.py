@@ -351,6 +351,26 @@ class VAE(nn.Module):
         """Log importance weights (n, S) in nats, for standard normal noise (n, S, k)."""
         return log_weights(*self.terms(x, noise, condition))
 
+    def column_scores(self, x, noise, condition=None):
+        """log p(x_j | the other observed cells) of each cell, (n, n_features) in nats, for standard
+        normal noise (n, S, k); 0 of cells that are missing (NaN).
+
+        By self-normalized importance sampling, E[p(x_j|z)] over p(z | the others), with draws of
+        q(z | the others): a strange x_j does not choose the latents that it is judged by.
+        """
+        whole, seen = self.observed(x)
+        scores = torch.zeros_like(x)
+        for j in range(x.shape[1]):
+            without = x.clone()
+            without[:, j] = torch.nan
+            rows, mask = self.observed(without)
+            posterior = self.posterior(rows, mask, condition)
+            z = _at(posterior, noise)
+            log_px, *rest = self._terms(whole, posterior, z, self.outputs(z, condition))
+            log_w = log_weights(log_px, *rest, mask=mask)
+            scores[:, j] = torch.logsumexp(log_px[..., j] + log_w.log_softmax(1), 1)
+        return scores if seen is None else torch.where(seen, scores, 0.0)
+
     def imputed(self, x, noise, condition=None, gumbel=None):
         """Rows x, in working units, with what the model makes of their missing cells (NaN), from S
         weighted draws of q(z|x), standard normal noise (n, S, k).

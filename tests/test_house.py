@@ -22,6 +22,7 @@ FLOORS = {
     "displays.colours": 6.7,
     "displays.panels": 6.7,
     "imputer": 6,
+    "outliers": 6,
     "transformer": 5,
     "assembly": 4.5,
     "support": 4,

@@ -1,0 +1,264 @@
+"""VAEOutlierDetector: rows that are unlikely, and the columns that make them so."""
+
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from ._input import checked_rows
+from ._random import draw_seed
+from .moments import some_rows
+from .tables import Table, is_frame
+from .transformer import VAETransformer
+
+# Of the default model: components at most,
+_MOST_COMPONENTS = 64
+# and the deviation of the noise that each batch is smoothed by, in those of the columns: a density
+# of values that repeat has no bound, and a spike on each says nothing of other rows.
+_SMOOTHING = 0.1
+# Rows of the fit that say how strange a cell usually is.
+_TYPICAL_ROWS = 100
+
+
+class VAEOutlierDetector(OutlierMixin, BaseEstimator):
+    """Outliers as rows that a VAE finds unlikely: log p(x), and which columns lower it.
+
+    Parameters
+    ----------
+    estimator : VAETransformer or None, default=None
+        The model, cloned. None is a VAETransformer with a mixture of Gaussians as prior and one
+        component less than there are columns (at most 64, and less than there are rows), of
+        standardized columns smoothed by noise of a tenth of their standard deviations; or, for a
+        DataFrame of which not all columns are numbers, of `likelihood="auto"`. `explain` needs
+        one with `missing_values="observed"`, as that of None has.
+    contamination : float in (0, 0.5], default=0.1
+        The part of the training rows that are to be called outliers: sets `offset_`, and nothing
+        else.
+    support_fraction : float in [0.5, 1], default=1.0
+        Below 1 the model is fitted once more, to so many of the rows, those that are likeliest
+        under the first fit: where outliers are in the training rows too, and are not to be learnt.
+    random_state : int, RandomState instance or None, default=None
+        Of an `estimator` of None.
+
+    Attributes
+    ----------
+    estimator_ : VAETransformer
+        The fitted model.
+    offset_ : float
+        The score, in nats, below which a row is an outlier: `decision_function` is
+        `score_samples` less this.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Where X had string column names.
+
+    See Also
+    --------
+    sklearn.covariance.EllipticEnvelope : By a single Gaussian.
+    sklearn.ensemble.IsolationForest : By random trees.
+
+    References
+    ----------
+    P. Rousseeuw, K. Van Driessen, "A Fast Algorithm for the Minimum Covariance Determinant
+    Estimator", Technometrics 41, 1999 (fitting again to the likeliest rows); C. Bishop, "Training
+    with Noise is Equivalent to Tikhonov Regularization", Neural Computation 7, 1995 (smoothing).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.metrics import roc_auc_score
+    >>> from skvae import VAEOutlierDetector
+    >>> X, benign = load_breast_cancer(return_X_y=True)
+    >>> detector = VAEOutlierDetector(random_state=0).fit(X[benign == 1][:200])
+    >>> bool(roc_auc_score(benign, detector.score_samples(X)) > 0.9)
+    True
+    """
+
+    _parameter_constraints: ClassVar = {
+        "estimator": [VAETransformer, None],
+        "contamination": [Interval(Real, 0, 0.5, closed="right")],
+        "support_fraction": [Interval(Real, 0.5, 1, closed="both")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self, estimator=None, *, contamination=0.1, support_fraction=1.0, random_state=None
+    ):
+        self.estimator = estimator
+        self.contamination = contamination
+        self.support_fraction = support_fraction
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fit the model to the rows of X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Sparse where `estimator` is given.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : VAEOutlierDetector
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `VAETransformer.fit` raises them.
+        """
+        # A failed fit loses nothing.
+        before = dict(vars(self))
+        try:
+            return self._fitted(X)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _fitted(self, X):
+        rows, estimator = self._start(X)
+        estimator.fit(rows)
+        if self.support_fraction < 1:
+            scores = estimator.score_samples(rows)
+            n_kept = max(2, round(self.support_fraction * len(scores)))
+            likeliest = np.sort(np.argsort(-scores, kind="stable")[:n_kept])
+            rows = _safe_indexing(rows, likeliest)
+            estimator = clone(estimator).fit(rows)
+        self.estimator_ = estimator
+        if self._scaler is None:
+            # What X has to be was the model's to say.
+            vars(self).pop("feature_names_in_", None)
+            names = {"n_features_in_", "feature_names_in_"} & vars(estimator).keys()
+            vars(self).update({name: getattr(estimator, name) for name in names})
+        self._typical = _safe_indexing(rows, some_rows(_num_samples(rows), _TYPICAL_ROWS))
+        self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
+        return self
+
+    def _start(self, X):
+        """The rows as the model gets them, and the model before its fit."""
+        self._scaler = None
+        if self.estimator is not None:
+            if issparse(X):
+                X = X.tocsr()
+            elif not (hasattr(X, "shape") or isinstance(X, list | tuple)):
+                X = np.asarray(X)
+            return X, clone(self.estimator)
+        if is_frame(X) and (Table(X).kinds != "number").any():
+            return X, self._model(X.shape, likelihood="auto", handle_unknown="missing")
+        rows = checked_rows(self, X, reset=True, accept_sparse=False)
+        self._scaler = StandardScaler().fit(rows)
+        model = self._model(rows.shape, batch_transform=_Smoothing(_SMOOTHING))
+        return self._scaler.transform(rows), model
+
+    def _model(self, shape, **parameters):
+        n_components = max(1, min(shape[1] - 1, shape[0] - 1, _MOST_COMPONENTS))
+        return VAETransformer(
+            n_components,
+            prior="mixture",
+            missing_values="observed",
+            random_state=draw_seed(self.random_state),
+            **parameters,
+        )
+
+    def _rows(self, X):
+        check_is_fitted(self)
+        if self._scaler is None:
+            return X
+        return self._scaler.transform(checked_rows(self, X, reset=False, accept_sparse=False))
+
+    def score_samples(self, X):
+        """log p(x) of each row in nats: the lower, the stranger.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            Of a density in the units of X, or as `VAETransformer.score_samples` gives it.
+        """
+        rows = self._rows(X)
+        scores = self.estimator_.score_samples(rows)
+        return scores if self._scaler is None else scores - np.log(self._scaler.scale_).sum()
+
+    def decision_function(self, X):
+        """`score_samples(X) - offset_`: negative for outliers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,)
+            In nats.
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Which rows are outliers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        is_inlier : ndarray of shape (n_samples,)
+            -1 for outliers, 1 for the others.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def explain(self, X):
+        """Which columns make a row strange: how much less likely each cell is, given the others,
+        than cells of its column usually are.
+
+        log p(x_j | the others), as `VAETransformer.score_columns` has it, is taken from its mean
+        over (at most 100) training rows. The columns of a row do not add up to its score: where
+        two contradict each other, each is strange given the other.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        contributions : ndarray of shape (n_samples, n_features)
+            In nats; the largest of a row is of its strangest column, and about 0 is usual.
+
+        Raises
+        ------
+        ValueError
+            If `estimator` was given without `missing_values="observed"`.
+        """
+        rows = self._rows(X)
+        usual = self.estimator_.score_columns(self._typical).mean(axis=0)
+        return usual - self.estimator_.score_columns(rows)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        given = None if self.estimator is None else get_tags(self.estimator).input_tags
+        tags.input_tags.sparse = given is not None and given.sparse
+        tags.input_tags.allow_nan = given is not None and given.allow_nan
+        return tags
+
+
+class _Smoothing:
+    """Adds normal noise to the batches, for `batch_transform`: the density is then that of the
+    rows convolved with the noise's."""
+
+    def __init__(self, deviation):
+        self.deviation = deviation
+
+    def __call__(self, x):
+        return x + self.deviation * torch.randn_like(x)

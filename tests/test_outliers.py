@@ -1,0 +1,213 @@
+"""VAEOutlierDetector, and how strange each cell is given the others."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from scipy.sparse import csr_array
+from scipy.stats import norm
+from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skvae import VAEOutlierDetector, VAETransformer
+
+WINE = StandardScaler().fit_transform(load_wine().data)
+SMALL = {"hidden_layer_sizes": 8, "n_importance_samples": 10, "random_state": 0}
+K = 3
+
+
+def linear(**parameters):
+    """PCA as the model, so that all answers are known."""
+    parameters = {"missing_values": "observed", "n_importance_samples": 2000} | parameters
+    return VAETransformer(K, max_epochs=0, hidden_layer_sizes=4, random_state=0, **parameters)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return linear().fit(WINE)
+
+
+@pytest.fixture(scope="module")
+def pca():
+    return VAEOutlierDetector(linear(), contamination=0.05).fit(WINE)
+
+
+def conditional_log_prob(X, mean, precision):
+    """log p(x_j | the others) of a Gaussian."""
+    deviation = 1 / np.sqrt(np.diag(precision))
+    left = ((X - mean) @ precision) * deviation**2
+    return norm.logpdf(left, scale=deviation)
+
+
+class TestScoreColumns:
+    def test_is_that_of_a_gaussian_at_zero_epochs(self, fitted):
+        vae = fitted
+        expected = conditional_log_prob(WINE[:40], vae.mean_, vae.get_precision())
+        assert_allclose(vae.score_columns(WINE[:40]), expected, atol=0.1)
+
+    def test_a_shifted_cell_does_not_choose_its_own_latents(self, fitted):
+        vae = fitted
+        precision = vae.get_precision()
+        shifted = WINE[:40].copy()
+        shifted[:, 4] += 5 / np.sqrt(precision[4, 4])
+        expected = conditional_log_prob(shifted, vae.mean_, precision)
+        scores = vae.score_columns(shifted)
+        # Far in the tail there are fewer draws.
+        assert_allclose(scores, expected, atol=0.5)
+        assert (scores.argmin(axis=1) == 4).mean() == (expected.argmin(axis=1) == 4).mean() == 1
+
+    def test_of_missing_cells_is_zero_and_they_say_nothing(self, fitted):
+        vae = fitted
+        holed = WINE[:20].copy()
+        holed[:, 6:] = np.nan
+        covariance = vae.get_covariance()[:6, :6]
+        scores = vae.score_columns(holed)
+        expected = conditional_log_prob(WINE[:20, :6], vae.mean_[:6], np.linalg.inv(covariance))
+        assert_allclose(scores[:, :6], expected, atol=0.15)
+        assert (scores[:, 6:] == 0).all()
+
+    def test_does_not_depend_on_the_rows_beside(self):
+        vae = linear(n_importance_samples=20).fit(WINE)
+        whole = vae.score_columns(WINE)
+        assert_allclose(vae.score_columns(WINE[::-1][:5]), whole[::-1][:5], rtol=1e-9)
+
+    def test_is_in_the_units_of_the_columns(self):
+        scale = np.logspace(-3, 3, WINE.shape[1])
+        plain = linear(likelihood="diagonal_gaussian").fit(WINE)
+        scaled = linear(likelihood="diagonal_gaussian").fit(WINE * scale)
+        # The starts differ by FactorAnalysis's iterations, and the draws with the rows' bytes.
+        assert_allclose(
+            scaled.score_columns(WINE[:9] * scale) + np.log(scale),
+            plain.score_columns(WINE[:9]),
+            atol=0.15,
+        )
+
+    def test_needs_a_model_of_incomplete_rows(self):
+        vae = linear(missing_values="error").fit(WINE)
+        with pytest.raises(ValueError, match="fitted with missing_values='error'"):
+            vae.score_columns(WINE)
+
+
+class TestDetector:
+    def test_scores_are_those_of_pca(self, pca):
+        expected = PCA(K, svd_solver="full").fit(WINE).score_samples(WINE)
+        assert_allclose(pca.score_samples(WINE), expected, rtol=1e-6)
+        assert_allclose(pca.decision_function(WINE), expected - pca.offset_, atol=1e-6)
+        assert pca.offset_ == pytest.approx(np.percentile(expected, 5))
+        assert np.array_equal(pca.predict(WINE) == -1, expected < pca.offset_)
+        assert (pca.predict(WINE) == -1).sum() == pytest.approx(0.05 * len(WINE), abs=1)
+
+    def test_the_default_scores_densities_in_the_units_of_X(self):
+        scale = np.logspace(-3, 3, WINE.shape[1])
+        plain, scaled = (
+            VAEOutlierDetector(random_state=0).fit(rows) for rows in (WINE, 5 + WINE * scale)
+        )
+        ours = scaled.score_samples(5 + WINE * scale) + np.log(scale).sum()
+        # Equal but for rounding, which training may enlarge, and draws keyed by other bytes.
+        assert np.corrcoef(ours, plain.score_samples(WINE))[0, 1] > 0.9
+        assert ours.mean() == pytest.approx(plain.score_samples(WINE).mean(), abs=0.5)
+
+    def test_finds_what_no_benign_tumour_looks_like(self):
+        X, benign = load_breast_cancer(return_X_y=True)
+        rows = X[benign == 1]
+        detector = VAEOutlierDetector(random_state=0).fit(rows[::2])
+        unseen = np.vstack([rows[1::2], X[benign == 0]])
+        label = np.r_[np.ones(len(rows[1::2])), np.zeros((benign == 0).sum())]
+        assert roc_auc_score(label, detector.score_samples(unseen)) > 0.95
+
+    def test_support_fraction_leaves_outliers_out(self):
+        random = np.random.RandomState(0)
+        rows = random.normal(size=(300, 2)) @ random.normal(size=(2, 6))
+        rows += 0.1 * random.normal(size=rows.shape)
+        outliers = 10 + 0.1 * random.normal(size=(30, 6))
+        everything = np.vstack([rows, outliers])
+        plain = VAEOutlierDetector(linear()).fit(everything)
+        robust = VAEOutlierDetector(linear(), support_fraction=0.85).fit(everything)
+        for detector, far in ((plain, False), (robust, True)):
+            least = detector.score_samples(outliers).max() < detector.score_samples(rows).min()
+            assert least == far
+        kept = rows.mean(axis=0)
+        assert np.abs(robust.estimator_.mean_ - kept).max() < 0.3
+
+    def test_explains_by_the_strangest_column(self, pca):
+        precision = pca.estimator_.get_precision()
+        for j in (0, 7):
+            shifted = WINE[:30].copy()
+            shifted[:, j] += 6 / np.sqrt(precision[j, j])
+            assert (pca.explain(shifted).argmax(axis=1) == j).all()
+
+    def test_usual_rows_have_contributions_about_zero(self, pca):
+        assert np.abs(pca.explain(WINE).mean(axis=0)).max() < 0.5
+
+    def test_of_a_table(self):
+        random = np.random.RandomState(0)
+        z = random.normal(size=300)
+        frame = pd.DataFrame(
+            {
+                "size": z + 0.1 * random.normal(size=300),
+                "kind": np.where(z + 0.1 * random.normal(size=300) > 0, "large", "small"),
+                "weight": 2 * z + 0.1 * random.normal(size=300),
+            }
+        )
+        detector = VAEOutlierDetector(random_state=0).fit(frame)
+        strange = frame.iloc[:40].copy()
+        strange["kind"] = np.where(strange["kind"] == "large", "small", "large")
+        clear = np.abs(z[:40]) > 0.5
+        assert (detector.score_samples(strange) < detector.score_samples(frame[:40]))[clear].all()
+        assert (detector.explain(strange).argmax(axis=1) == 1)[clear].mean() > 0.9
+        assert list(detector.feature_names_in_) == ["size", "kind", "weight"]
+        with pytest.raises(ValueError, match="feature names"):
+            detector.predict(frame[["kind", "size", "weight"]])
+
+    def test_sparse_rows_where_the_model_is_given(self):
+        rows = np.where(np.abs(WINE) > 1, WINE, 0.0)
+        dense = VAEOutlierDetector(linear(n_importance_samples=20)).fit(rows)
+        sparse = VAEOutlierDetector(linear(n_importance_samples=20)).fit(csr_array(rows))
+        assert_allclose(sparse.score_samples(csr_array(rows)), dense.score_samples(rows))
+        with pytest.raises(TypeError, match=r"[Ss]parse"):
+            VAEOutlierDetector().fit(csr_array(rows))
+
+    def test_repeats_with_a_seed_and_survives_pickling(self):
+        ours, again = (VAEOutlierDetector(random_state=1).fit(WINE) for _ in range(2))
+        scores = ours.score_samples(WINE)
+        assert np.array_equal(scores, again.score_samples(WINE))
+        assert np.array_equal(scores, pickle.loads(pickle.dumps(ours)).score_samples(WINE))
+
+    def test_a_failed_fit_loses_nothing(self, pca):
+        before = pca.score_samples(WINE)
+        with pytest.raises(ValueError, match="infinity"):
+            pca.fit(np.where(WINE > 3, np.inf, WINE))
+        assert np.array_equal(pca.score_samples(WINE), before)
+
+    def test_before_a_fit(self):
+        with pytest.raises(NotFittedError):
+            VAEOutlierDetector().score_samples(WINE)
+
+    def test_missing_cells_are_an_error_by_default(self):
+        holed = WINE.copy()
+        holed[3, 2] = np.nan
+        with pytest.raises(ValueError, match="row 3"):
+            VAEOutlierDetector().fit(holed)
+
+    @pytest.mark.parametrize("contamination", [0.0, 0.6, "auto"])
+    def test_parameters_are_checked(self, contamination):
+        with pytest.raises(ValueError, match="'contamination' parameter of VAEOutlierDetector"):
+            VAEOutlierDetector(contamination=contamination).fit(WINE)
+
+
+GIVEN = [
+    VAETransformer(1, max_epochs=2, missing_values="observed", **SMALL),
+    VAETransformer(1, max_epochs=0, **SMALL),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks([VAEOutlierDetector(model) for model in GIVEN])
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
