@@ -1,5 +1,6 @@
 """VAEOutlierDetector: rows that are unlikely, and the columns that make them so."""
 
+from functools import partial
 from numbers import Real
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from ._input import checked_rows
 from ._random import draw_seed
 from .moments import some_rows
+from .priors import Mixture
 from .tables import Table, is_frame
 from .transformer import VAETransformer
 
@@ -23,6 +25,8 @@ _MOST_COMPONENTS = 64
 # and the deviation of the noise that each batch is smoothed by, in those of the columns: a density
 # of values that repeat has no bound, and a spike on each says nothing of other rows.
 _SMOOTHING = 0.1
+# Gaussians of its prior at most, and the rows that each needs.
+_MOST_GAUSSIANS, _ROWS_EACH = 20, 30
 # Rows of the fit that say how strange a cell usually is.
 _TYPICAL_ROWS = 100
 
@@ -33,14 +37,16 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     Parameters
     ----------
     estimator : VAETransformer or None, default=None
-        The model, cloned. None is a VAETransformer with a mixture of Gaussians as prior and one
-        component less than there are columns (at most 64, and less than there are rows), of
-        standardized columns smoothed by noise of a tenth of their standard deviations; or, for a
-        DataFrame of which not all columns are numbers, of `likelihood="auto"`. `explain` needs
+        The model, cloned. None is a VAETransformer with a mixture of Gaussians as prior (one for
+        30 rows, at most 20) and one component less than there are columns (at most 64, and less
+        than there are rows), of standardized columns smoothed by noise of a tenth of their
+        standard deviations; or, for a DataFrame of which not all columns are numbers, of
+        `likelihood="auto"`. `explain` needs
         one with `missing_values="observed"`, as that of None has.
     contamination : float in (0, 0.5], default=0.1
         The part of the training rows that are to be called outliers: sets `offset_`, and nothing
-        else.
+        else. Where there are few rows for the columns more of new rows will be, which the model
+        has not seen.
     support_fraction : float in [0.5, 1], default=1.0
         Below 1 the model is fitted once more, to so many of the rows, those that are likeliest
         under the first fit: where outliers are in the training rows too, and are not to be learnt.
@@ -161,9 +167,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _model(self, shape, **parameters):
         n_components = max(1, min(shape[1] - 1, shape[0] - 1, _MOST_COMPONENTS))
+        n_gaussians = int(np.clip(shape[0] // _ROWS_EACH, 1, _MOST_GAUSSIANS))
         return VAETransformer(
             n_components,
-            prior="mixture",
+            prior=partial(Mixture, n_mixture_components=n_gaussians),
             missing_values="observed",
             random_state=draw_seed(self.random_state),
             **parameters,
