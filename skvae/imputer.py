@@ -59,7 +59,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         The fitted model, of the columns that have an observed cell.
     indicator_ : MissingIndicator or None
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Where X had string column names.
 
     See Also

@@ -63,7 +63,7 @@ _MEASURED_VALUES = 2**24
 
 
 class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""A variational autoencoder in the place of PCA.
+    """A variational autoencoder in the place of PCA.
 
     The model is p(x|z) p(z) with a neural encoder q(z|x). With `init="pca"` it starts as
     probabilistic PCA, in closed form, and learns only what a line cannot say: an epoch is accepted

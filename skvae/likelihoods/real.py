@@ -289,7 +289,7 @@ class StudentT(_HeavyTails):
 
 
 class Laplace(_HeavyTails):
-    """p(x_j|z) = exp(-|x_j - mu_j(z)| / b_j) / (2 b_j): real columns around their medians.
+    """`p(x_j|z) = exp(-|x_j - mu_j(z)| / b_j) / (2 b_j)`: real columns around their medians.
 
     The scales b_j, in the units of X, are one a column and learned; the noise variance, 2 b_j^2,
     is at least `COLUMN_NOISE_FLOOR` times its column's unit squared. Units, features and start are

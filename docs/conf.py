@@ -1,0 +1,60 @@
+"""Sphinx builds the site from here: `python -m sphinx -W -b html docs docs/_build/html`."""
+
+import os
+
+# Threads that spin while they wait make small networks many times slower on a busy machine. Read
+# when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import skvae
+
+project = "skvae"
+author = "The skvae developers"
+project_copyright = author
+release = version = skvae.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "myst_parser",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_templates", "auto_examples/*.ipynb"]
+templates_path = ["_templates"]
+
+# ------------------------------------------------------------------ pages
+
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 3
+
+# ------------------------------------------------------------------ reference
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+# A law's page says what the law is; what all laws are asked for stands once, in `Likelihood`.
+autodoc_inherit_docstrings = False
+numpydoc_show_class_members = False
+default_role = "code"
+
+# ------------------------------------------------------------------ examples
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"/plot_",
+    "ignore_pattern": r"quickstart\.py",
+    "within_subsection_order": "FileNameSortKey",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skvae",),
+    "capture_repr": (),
+    "download_all_examples": False,
+}
+
+# ------------------------------------------------------------------ look
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skvae"
+html_show_sourcelink = False
+html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
