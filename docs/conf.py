@@ -6,6 +6,9 @@ import os
 # when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Without it sphinx-gallery cannot look up the halving searches that an example imports.
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+
 import skvae
 
 project = "skvae"

@@ -1,4 +1,4 @@
-"""The README's examples run, in order, in one namespace; so does the quickstart."""
+"""The examples of the README and of the guide run, a page in one namespace; so do the scripts."""
 
 import re
 import runpy
@@ -9,16 +9,33 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+GUIDE = [
+    ROOT / "docs" / "index.md",
+    *sorted((ROOT / "docs" / "user_guide").glob("[!i]*.md")),  # its index has no code
+]
+
+
+def run_blocks(page):
+    """The names that a page's code blocks leave, and how many blocks there are."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    namespace = {}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), namespace)
+    return namespace, len(blocks)
 
 
 def test_examples_run():
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len(blocks) >= 8
-    namespace = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
+    namespace, n_blocks = run_blocks(ROOT / "README.md")
+    assert n_blocks >= 8
     assert namespace["after"].score(namespace["X_test"], namespace["y_test"]) > 0.9
     assert namespace["new_digits"].shape == (10, 64)
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=lambda page: page.stem)
+def test_guide(page):
+    """What the guide says is asserted in its own blocks."""
+    _, n_blocks = run_blocks(page)
+    assert n_blocks > 0
 
 
 def test_the_two_commands_come_first_and_name_files_that_exist():
