@@ -1,6 +1,7 @@
 """Sphinx builds the site from here: `python -m sphinx -W -b html docs docs/_build/html`."""
 
 import os
+import re
 
 # Threads that spin while they wait make small networks many times slower on a busy machine. Read
 # when torch is imported.
@@ -40,6 +41,17 @@ autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False
 numpydoc_show_class_members = False
 default_role = "code"
+
+
+def escape_initials(app, what, name, obj, options, lines):
+    """A reference that begins "D. P. Kingma" is not item D of a list."""
+    lines[:] = [re.sub(r"^(\s*)([A-Z]\.) ", r"\1\\\2 ", line) for line in lines]
+
+
+def setup(app):
+    # Before numpydoc, which has 500.
+    app.connect("autodoc-process-docstring", escape_initials, priority=400)
+
 
 # ------------------------------------------------------------------ examples
 
