@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 GUIDE = [
     ROOT / "docs" / "index.md",
+    ROOT / "docs" / "contributing.md",
     *sorted((ROOT / "docs" / "user_guide").glob("[!i]*.md")),  # its index has no code
 ]
 
