@@ -127,8 +127,8 @@ else:
     print(f"held-out log-likelihood {study.score(X_test):.1f} nats")
 
 # %%
-# Likelihood asks for more components than the classifier did: a model of all that is in the rows
-# wants to explain what does not tell one digit from another too. Search by the likelihood for a
-# model of the rows, by the next step's score for features.
+# The searches ask different questions, and need not agree: the likelihood is that of all that is in
+# the rows, whether or not it tells one digit from another. Search by the likelihood for a model of
+# the rows, by the next step's score for features.
 
 plt.show()
