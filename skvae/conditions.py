@@ -114,7 +114,7 @@ class Conditions:
     def _warn_of_labels(self, given):
         """Of integers that look like labels: as numbers they say something else."""
         for j in np.flatnonzero(self._table.integers):
-            column = given.iloc[:, j] if hasattr(given, "iloc") else given[:, j]
+            column = given.iloc[:, j] if hasattr(given, "iloc") else given[:, int(j)]
             n_values = len(np.unique(np.asarray(column, dtype=float)))
             if 2 < n_values <= _MOST_LABELS:
                 warnings.warn(

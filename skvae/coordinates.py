@@ -125,8 +125,8 @@ def measure_coordinates(
     features less those of the reconstruction at the latent origin under the row's condition.
 
     Of rows with missing cells, which reconstructions fill without the variance that is left there,
-    neither the rows nor their posteriors have the variances of a linear model by EM: there total
-    and shares are the model's own.
+    neither the rows nor their posteriors have the variances of a linear model by EM: there total,
+    shares and the units of T are the model's own, of rows without missing cells.
 
     Parameters
     ----------
@@ -159,6 +159,10 @@ def measure_coordinates(
     if not (closed_form or net.module_.prior.standard):
         centre, latent_variance = posterior.means.mean, spread + posterior.variances.mean
     reliability = 1 - posterior.variances.mean / latent_variance
+    by_em = closed_form and start.explained_variance is not None
+    if by_em:
+        # The means of a row without missing cells, by the model's own covariance.
+        spread = reliability = -np.expm1(start.log_variance)
     switched_off = reliability < 1e-9
     carried = posterior.kl(centre, latent_variance)
     inactive = switched_off if closed_form else carried < INACTIVE_NATS
@@ -191,7 +195,7 @@ def measure_coordinates(
     lengths, at_origin = (np.array(part) for part in zip(*derivatives, strict=True))
 
     explained = spread / shrinkage**2 * lengths
-    if closed_form and start.explained_variance is not None:
+    if by_em:
         explained, total = start.explained_variance, start.total_variance
     if not closed_form and explained.any():
         # Reconstructions that are worse than the mean explain nothing, and cannot be shared out:

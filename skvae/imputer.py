@@ -161,21 +161,22 @@ class VAEImputer(TransformerMixin, BaseEstimator):
                 f"column(s) {np.flatnonzero(~kept)[:5].tolist()} have no observed value, and the "
                 "estimator says by position what columns are: drop such columns first."
             )
-        estimator = self._estimator(int(kept.sum()), len(rows)).fit(
-            _columns(X, rows, kept, self._table)
-        )
+        # What a column without an observed cell would have been does not choose the model.
+        numbers = self._table is None or (self._table.kinds[kept] == "number").all()
+        estimator = self._estimator(int(kept.sum()), len(rows), numbers)
+        estimator.fit(_columns(X, rows, kept, self._table))
         self.indicator_ = None
         if self.add_indicator:
             self.indicator_ = MissingIndicator(error_on_new=False).fit(rows)
         self._kept, self.estimator_ = kept, estimator
         return self
 
-    def _estimator(self, n_columns, n_rows):
+    def _estimator(self, n_columns, n_rows, numbers):
         if self.estimator is None:
             most = min(n_columns, n_rows // 2)
             return VAETransformer(
                 max(1, min(most, int(np.clip(n_columns // 3, 2, 16)))),
-                likelihood="diagonal_gaussian" if self._table is None else "auto",
+                likelihood="diagonal_gaussian" if numbers else "auto",
                 missing_values="observed",
                 handle_unknown="missing",
                 n_importance_samples_train=_TRAINING_DRAWS,
@@ -242,12 +243,9 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             draw=self.sample_posterior,
             random_state=draw_seed(self.random_state),
         )
-        if self._table is None:
-            filled[:, self._kept] = of_model
-        else:
-            filled[:, self._kept] = self.estimator_._table.encode(
-                of_model, handle_unknown="missing"
-            )
+        if self.estimator_._table is not None:
+            of_model = self.estimator_._table.encode(of_model, handle_unknown="missing")
+        filled[:, self._kept] = of_model
         empty = rows[:, ~self._kept]
         filled[:, ~self._kept] = np.where(np.isnan(empty), 0.0, empty)
         if self._table is not None:

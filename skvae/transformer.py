@@ -800,8 +800,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         T : ndarray of shape (n_samples, n_components)
             By decreasing explained variance. With `whiten=False` a column has the standard
             deviation of what it explains, in the units of the features (see `components_`); with
-            `whiten=True` unit variance on the training rows. float32 for float32 rows, else
-            float64.
+            `whiten=True` unit variance on the training rows (of a linear model by EM: on rows
+            without missing cells, of which incomplete ones are nearer to zero). float32 for float32
+            rows, else float64.
         T_std : ndarray of shape (n_samples, n_components)
             In the units of T, with `return_std`: of the draws of `sample_posterior`.
 

@@ -22,6 +22,7 @@ from skvae import VAETransformer
 from skvae.conditions import Conditions
 from skvae.likelihoods import LIKELIHOODS
 from skvae.priors import PRIORS
+from skvae.tables import Table
 from tests.suited import suited_rows
 
 WINE, KINDS = load_wine(return_X_y=True)
@@ -610,3 +611,27 @@ def test_a_network_of_the_users_own_is_called_with_the_conditions():
 
     VAETransformer(2, network=network, max_epochs=1).fit(WINE, condition=NAMES)
     assert sizes == [(13 + 2, 4), (2 + 2, 13)]
+
+
+@pytest.mark.parametrize("last", ["9999-01-01", "1600-01-01"])
+def test_dates_beyond_nanoseconds_do_not_wrap(last):
+    days = np.datetime64("2020-01-01", "ns") + np.arange(59) * np.timedelta64(1, "D")
+    given = np.empty(60, dtype=object)
+    given[:] = [*days, np.datetime64(last, "D")]
+    ticks = Table(given[:, None], dates_of_arrays=True).encode(given[:, None])[:, 0]
+    # In whatever unit: the last is as many days off as it is.
+    days_off = (np.datetime64(last) - np.datetime64("2020-01-01")) / np.timedelta64(1, "D")
+    assert (ticks[-1] - ticks[0]) / (ticks[1] - ticks[0]) == pytest.approx(days_off)
+
+
+def test_integers_of_polars_are_told_to_look_like_labels():
+    pl = pytest.importorskip("polars")
+    given = pl.Series([1, 2, 3, 4] * 44 + [1, 2])
+    with pytest.warns(UserWarning, match="4 different integers"):
+        vae = linear().fit(WINE, condition=given)
+    np.testing.assert_allclose(
+        vae.transform(WINE, condition=given),
+        linear()
+        .fit(WINE, condition=given.to_numpy().astype(float))
+        .transform(WINE, condition=given.to_numpy().astype(float)),
+    )

@@ -14,6 +14,7 @@ from scipy.stats import ks_2samp
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
+from sklearn.impute import SimpleImputer
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -739,3 +740,37 @@ def test_training_curve_of_a_stream():
     display = TrainingCurveDisplay.from_estimator(vae)
     np.testing.assert_array_equal(display.epochs, [1, 2, 3])
     assert display.valid_loss is None and display.best_epoch == 3
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [SimpleImputer(), StandardScaler()],
+        ["passthrough"],
+        [FunctionTransformer(np.log1p, np.expm1)],
+        [FunctionTransformer(np.exp)],
+    ],
+    ids=["imputer", "passthrough", "function", "one way"],
+)
+def test_pipelines_whose_steps_do_not_all_go_back(steps):
+    X = IRIS.data.to_numpy() / 4
+    pipeline = make_pipeline(*steps, VAETransformer(2, max_epochs=0, random_state=0)).fit(X)
+    reconstruction = ReconstructionDisplay.from_estimator(pipeline, X)
+    # In whichever columns, rows and reconstructions are of the same ones.
+    assert reconstruction.error_.max() < 0.5
+    loadings = LoadingsDisplay.from_estimator(pipeline, X)
+    assert len(loadings.feature_names) == 4
+    TraversalDisplay.from_estimator(pipeline, X)
+
+
+def test_traversal_chooses_the_columns_that_change_most():
+    random = np.random.RandomState(0)
+    X = random.normal(size=(500, 2)) @ random.normal(size=(2, 8)) + 5.0
+    X += 0.1 * random.normal(size=X.shape)
+    pca = PCA(2).fit(X)
+    # Far out along the other component.
+    start = pca.inverse_transform([[0.0, 30.0]])
+    display = TraversalDisplay.from_estimator(pca, X, start=start, components=[0], max_features=3)
+    change = np.abs(pca.components_[0]) / X.std(axis=0)
+    names = [f"x{j}" for j in sorted(np.argsort(-change)[:3])]
+    assert list(display.feature_names) == names

@@ -156,6 +156,22 @@ class TestObservedCells:
         assert (np.abs(details.log_prob - expected) < allowed).mean() > 0.99
         assert abs(details.log_prob[3]) < 1e-12
 
+    def test_complete_rows_are_in_pcas_units_however_many_cells_the_fit_missed(self):
+        random = np.random.RandomState(3)
+        X = random.normal(size=(3000, 2)) @ random.normal(size=(2, 5))
+        X += 0.8 * random.normal(size=X.shape)
+        holed = np.where(random.uniform(size=X.shape) < 0.4, np.nan, X)
+        vae = VAETransformer(2, max_epochs=0, missing_values="observed").fit(holed)
+        pca = PCA(2).fit(X)
+        T = vae.transform(X)
+        np.testing.assert_allclose(T.var(axis=0), pca.explained_variance_, rtol=0.1)
+        np.testing.assert_allclose(vae.explained_variance_, pca.explained_variance_, rtol=0.1)
+        # A step along a column of T is as long a step of the reconstruction.
+        steps = vae.inverse_transform(np.eye(2)) - vae.inverse_transform(np.zeros((1, 2)))
+        np.testing.assert_allclose(np.linalg.norm(steps, axis=1), 1, rtol=1e-6)
+        error = ((vae.inverse_transform(T) - X) ** 2).mean()
+        assert error < 1.02 * ((pca.inverse_transform(pca.transform(X)) - X) ** 2).mean()
+
     def test_latents_at_zero_epochs_are_the_posterior_means(self):
         X = with_holes(linear_rows())
         vae = VAETransformer(2, max_epochs=0, missing_values="observed").fit(X)
@@ -183,8 +199,10 @@ class TestObservedCells:
             np.testing.assert_allclose(
                 vae.explained_variance_ratio_, eigenvalues[:k] / eigenvalues.sum(), rtol=1e-6
             )
-            deviations = vae.transform(X, condition).std(axis=0, ddof=1)
-            np.testing.assert_allclose(deviations**2, eigenvalues[:k], rtol=1e-6)
+            at_origin, *along = vae.inverse_transform(
+                np.vstack([np.zeros(k), np.eye(k)]), None if condition is None else 0.0
+            )
+            np.testing.assert_allclose(np.linalg.norm(along - at_origin, axis=1), 1, rtol=1e-6)
             vae = VAETransformer(k, likelihood="diagonal_gaussian", **parameters)
             vae.fit(X, condition=condition)
             total = vae.explained_variance_ / vae.explained_variance_ratio_

@@ -585,3 +585,14 @@ def test_rare_given_cells_are_told():
     vae = model(2, **OBSERVED).fit(table())
     with pytest.warns(UserWarning, match="latent vectors"):
         vae.sample(200, random_state=0, given={"rooms": 8, "grade": "low", "size": 15.0})
+
+
+def test_a_column_without_cells_does_not_choose_the_imputers_model():
+    rows = np.random.RandomState(0).normal(size=(120, 3))
+    frame = pd.DataFrame(np.where(rows > 1, np.nan, rows), columns=list("abc"))
+    plain = VAEImputer(random_state=0).fit(frame)
+    empty = frame.assign(d=pd.Series([None] * 120, dtype=object))
+    with pytest.warns(UserWarning, match="no observed value"):
+        beside = VAEImputer(random_state=0).fit(empty)
+    assert beside.estimator_.likelihood == plain.estimator_.likelihood == "diagonal_gaussian"
+    pd.testing.assert_frame_equal(beside.transform(empty), plain.transform(frame))

@@ -4,7 +4,9 @@ from inspect import signature
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
@@ -67,8 +69,7 @@ class Fitted:
         self.condition = condition
         self.table = model._table if self.is_vae else None
         self.likelihood = model.net_.module_.likelihood if self.is_vae else None
-        inverse = hasattr(self.before, "inverse_transform")
-        self.invertible = self.before is None or (inverse and self.table is None)
+        self.invertible = self.before is None or (self.table is None and _inverts(self.before))
         self.n_components = model.components_.shape[0]
 
     def some(self, X, most=_MOST_ROWS):
@@ -166,8 +167,8 @@ class Fitted:
             return checked_names(feature_names, np.shape(shown)[1])
         if is_frame(shown):
             return [str(name) for name in shown.columns]
-        if not self.invertible and hasattr(self.before, "get_feature_names_out"):
-            return [str(name) for name in self.before.get_feature_names_out()]
+        if not self.invertible:
+            return _names_out(self.before, np.shape(shown)[1])
         first = self.model if self.before is None else self.before
         names = getattr(first, "feature_names_in_", None)
         if names is None:
@@ -177,12 +178,8 @@ class Fitted:
     def names_in_model(self, rows, feature_names=None):
         """What the columns that reach the model are called."""
         if self.before is None or feature_names is not None or is_frame(rows):
-            names = self.names(rows, feature_names)
-        elif hasattr(self.before, "get_feature_names_out"):
-            names = [str(name) for name in self.before.get_feature_names_out()]
-        else:
-            names = [f"x{j}" for j in range(np.shape(rows)[1])]
-        return names
+            return self.names(rows, feature_names)
+        return _names_out(self.before, np.shape(rows)[1])
 
     def components(self, components, most, default=None):
         """Positions of the components to draw: as given, checked, or the first of them."""
@@ -208,6 +205,31 @@ class Fitted:
         if ratio is None:
             return [f"component {j}" for j in components]
         return [f"component {j} ({ratio[j]:.1%} of variance)" for j in components]
+
+
+def _inverts(pipeline):
+    """Whether all steps bring rows back: some have an `inverse_transform` that refuses, or does
+    nothing."""
+    for _, step in pipeline.steps:
+        if step is None or isinstance(step, str):
+            continue
+        one_way = isinstance(step, FunctionTransformer) and not (
+            step.func is None or step.inverse_func is not None
+        )
+        refuses = isinstance(step, SimpleImputer) and not step.add_indicator
+        if one_way or refuses or not hasattr(step, "inverse_transform"):
+            return False
+    return True
+
+
+def _names_out(pipeline, n_columns):
+    """Names of the columns that steps give, or x0, x1, ... where one of them cannot say."""
+    try:
+        names = pipeline.get_feature_names_out()
+    except (AttributeError, ValueError):
+        names = None
+    names = [f"x{j}" for j in range(n_columns)] if names is None else names
+    return [str(name) for name in names]
 
 
 def part_of_condition(condition, n_rows, kept):

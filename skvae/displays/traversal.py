@@ -166,7 +166,7 @@ class TraversalDisplay:
             centre, scale = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
         values = values.reshape(len(chosen), n_steps, -1)
         if image_shape is None and values.shape[2] > max_features:
-            change = np.abs((values - centre) / np.where(scale > 0, scale, np.inf))
+            change = (values - centre) / np.where(scale > 0, scale, np.inf)
             most = np.sort(np.argsort(-np.ptp(change, axis=1).max(axis=0))[:max_features])
             values, centre, scale = values[:, :, most], centre[most], scale[most]
             names = [names[j] for j in most]

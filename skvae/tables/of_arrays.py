@@ -69,7 +69,12 @@ class ArrayColumn:
                 sort = DATES
             kind = "m8" if sort == DURATIONS else "M8"
             # In the finest unit of any; pandas' own are datetimes of microseconds to numpy.
-            read = np.array([_as_numpys(value) for value in present], dtype=kind)
+            present = [_as_numpys(value) for value in present]
+            read = np.array(present, dtype=kind)
+            if read.dtype == f"{kind}[ns]":
+                # Nanoseconds go from 1678 to 2262, and wrap without a word beyond.
+                wide = np.array([np.array(v, dtype=kind).astype(f"{kind}[us]") for v in present])
+                read = read if (read.astype(wide.dtype) == wide).all() else wide
             dates = np.full(len(dates), "NaT", dtype=read.dtype)
             dates[~self._missing] = read
         unit, multiple = np.datetime_data(dates.dtype)
