@@ -10,12 +10,12 @@ it is what this example shows.
 
 # %%
 # Three models of twelve components: PCA, a VAE with PCA's prior, and one whose prior is fitted to
-# where the encoder puts the training rows, once training is over. That costs seconds.
+# where the encoder puts the training rows, once training is over. That costs seconds. (With
+# `max_epochs=0` the estimator is PCA, which thereby gets a `sample` and an `interpolate`.)
 
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
-from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.neighbors import NearestNeighbors
@@ -28,7 +28,7 @@ X = X + np.random.RandomState(0).uniform(-0.5, 0.5, size=X.shape)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
 
 models = {
-    "PCA": PCA(12),
+    "PCA": VAETransformer(12, max_epochs=0),
     "VAE": VAETransformer(12, max_epochs=60, random_state=0),
     "VAE, fitted prior": VAETransformer(12, prior="fitted", max_epochs=60, random_state=0),
 }
@@ -39,18 +39,12 @@ for model in models.values():
 # Generation
 # ----------
 #
-# `sample(noise=False)` draws z from p(z) and gives the mean of p(x|z): a smooth image. (PCA has no
-# `sample`; its model is the same, with z drawn from N(0, I).) Above the samples stand held-out
-# digits, and below those of the last model the training digits nearest to them: are they copies?
+# `sample(noise=False)` draws z from p(z) and gives the mean of p(x|z): a smooth image. Above the
+# samples stand held-out digits, and below those of the last model the training digits nearest to
+# them: are they copies?
 
 n = len(X_test)
-z = np.random.RandomState(0).normal(size=(n, 12))
-samples = {
-    name: model.inverse_transform(z * np.sqrt(model.explained_variance_))
-    if name == "PCA"
-    else model.sample(n, random_state=0, noise=False)
-    for name, model in models.items()
-}
+samples = {name: model.sample(n, random_state=0, noise=False) for name, model in models.items()}
 nearest = NearestNeighbors(n_neighbors=1).fit(X_train)
 
 
@@ -119,16 +113,16 @@ strips({"means": last, "draws (of other z)": draws}, "The same model, without an
 # `transform`. For PCA, which is linear, that is the blend of the two reconstructions. The VAE's
 # paths bend.
 
-model = models["VAE, fitted prior"]
 first = [np.flatnonzero(y_test == digit)[0] for digit in (0, 3, 4, 1)]
 second = [np.flatnonzero(y_test == digit)[0] for digit in (6, 8, 9, 7)]
-paths = model.interpolate(X_test[first], X_test[second], n_steps=11)
-part = np.linspace(0, 1, 11)[:, None]
+paths = {
+    name: models[name].interpolate(X_test[first], X_test[second], n_steps=11)
+    for name in ("PCA", "VAE, fitted prior")
+}
 rows = {}
-for a, b, path in zip(first, second, paths, strict=True):
-    ends = reconstructed["PCA"][[a, b]]
-    rows[f"{y_test[a]} to {y_test[b]}, PCA"] = (1 - part) * ends[0] + part * ends[1]
-    rows[f"{y_test[a]} to {y_test[b]}, VAE"] = path
+for i, (a, b) in enumerate(zip(first, second, strict=True)):
+    rows[f"{y_test[a]} to {y_test[b]}, PCA"] = paths["PCA"][i]
+    rows[f"{y_test[a]} to {y_test[b]}, VAE"] = paths["VAE, fitted prior"][i]
 strips(rows, "From one digit to another")
 
 # %%
@@ -137,15 +131,10 @@ strips(rows, "From one digit to another")
 # line in the latent space crosses regions where no digit is, too.
 
 half = n // 2
-a, b = X_test[:half], X_test[half : 2 * half]
-blend = (reconstructed["PCA"][:half] + reconstructed["PCA"][half : 2 * half]) / 2
-for name, images in {
-    "PCA, halfway": blend,
-    "VAE, halfway": model.interpolate(a, b, n_steps=3)[:, 1],
-    "PCA, reconstructed": reconstructed["PCA"],
-    "VAE, reconstructed": reconstructed["VAE, fitted prior"],
-}.items():
-    distance = nearest.kneighbors(images)[0].mean()
-    print(f"{name:20} distance to the nearest training digit {distance:5.1f}")
+print("Mean distance to the nearest training digit:")
+for name in paths:
+    between = models[name].interpolate(X_test[:half], X_test[half : 2 * half], n_steps=3)
+    for what, images in {"halfway": between[:, 1], "reconstructed": reconstructed[name]}.items():
+        print(f"  {name}, {what} {nearest.kneighbors(images)[0].mean():.1f}")
 
 plt.show()
