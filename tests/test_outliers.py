@@ -207,7 +207,10 @@ GIVEN = [
 ]
 
 
+CHECKS = parametrize_with_checks([VAEOutlierDetector(model) for model in GIVEN])
+
+
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([VAEOutlierDetector(model) for model in GIVEN])
+@pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), **CHECKS.kwargs)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
