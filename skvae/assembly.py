@@ -72,7 +72,8 @@ def trained_net(
     net : VAENet
         Its module in double precision (single on MPS, which has no other).
     start : LinearStart or None
-        The closed form on all rows, if the model is that and nothing was accepted beyond it.
+        The closed form on all rows, if the model is that and nothing was accepted beyond it; at a
+        warm start the earlier fit's.
     """
     rows = rows_of(params, X, chosen_device(params.device), weight, condition)
     if earlier is None:
@@ -94,9 +95,7 @@ def trained_net(
     net.at_optimum_ = at_optimum
     net.initialize()
     net.parts_ = parts_of(params, k) | {"likelihood_": law}
-    start = None
-    if earlier is None:
-        start = load_start(params, net, train, seed)
+    start = load_start(params, net, train, seed) if earlier is None else earlier.start_
     if not net.max_epochs or (valid is None and selects(params)):
         if params.verbose:
             reason = "max_epochs=0" if not net.max_epochs else "too few rows to hold some out"
@@ -107,7 +106,7 @@ def trained_net(
             part.dataset.set_units(
                 vae.likelihood.centre, vae.likelihood.scale, vae.likelihood.placeholder
             )
-        if start is not None and valid is not None:
+        if earlier is None and start is not None and valid is not None:
             handicap = gain_of_more_rows(net, train, valid, start, seed)
             dict(net.callbacks_)["best_epoch"].handicap = handicap
         net.partial_fit(train)
@@ -116,13 +115,14 @@ def trained_net(
         net.optimizer_.state.clear()
         if dict(net.callbacks_)["best_epoch"].accepted_:
             start = None
-        elif start is not None:
+        elif earlier is None and start is not None:
             start = load_start(params, net, Subset(rows, np.arange(len(rows))), seed)
     rows.release()
     _to_double(net)
     if start is not None:
         # Again in double precision: exactly the closed form.
         net.module_.load_start(start)
+    net.start_ = start
     finish(net, rows, seed)
     return net, start
 
@@ -206,6 +206,7 @@ def streamed_net(
             _recall(net.optimizer_, earlier.optimizer_)
     rows.release()
     _to_double(net)
+    net.start_ = None
     return net
 
 

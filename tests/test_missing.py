@@ -172,6 +172,19 @@ class TestObservedCells:
         error = ((vae.inverse_transform(T) - X) ** 2).mean()
         assert error < 1.02 * ((pca.inverse_transform(pca.transform(X)) - X) ** 2).mean()
 
+    @pytest.mark.parametrize("likelihood", ["gaussian", "diagonal_gaussian"])
+    @pytest.mark.parametrize("incomplete", [False, True])
+    def test_a_warm_start_that_changes_no_weight_changes_no_units(self, likelihood, incomplete):
+        X = linear_rows()
+        vae = VAETransformer(
+            2, likelihood=likelihood, max_epochs=0, missing_values="observed", warm_start=True
+        )
+        vae.fit(with_holes(X) if incomplete else X)
+        T, variance = vae.transform(X), vae.explained_variance_
+        vae.fit(with_holes(X) if incomplete else X)
+        np.testing.assert_allclose(vae.transform(X), T, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(vae.explained_variance_, variance, rtol=1e-9)
+
     def test_latents_at_zero_epochs_are_the_posterior_means(self):
         X = with_holes(linear_rows())
         vae = VAETransformer(2, max_epochs=0, missing_values="observed").fit(X)
