@@ -264,21 +264,34 @@ def mean_effects(net, coordinates, mean, condition=None):
     ndarray of shape (k, n_inputs)
         The mean derivative along each column, in units of the root of its mean squared length.
     """
-    points = coordinates.to_latent(coordinates.to_public(mean))
-    sign = np.sign(coordinates.scale)
-    effects = np.empty((points.shape[1], net.module_.likelihood.n_inputs))
-    for i, derivative in enumerate(_derivatives(net, points, condition)):
+    effects = np.empty((mean.shape[1], net.module_.likelihood.n_inputs))
+    for j, derivative in enumerate(decoder_derivatives(net, coordinates, mean, condition)):
         length = np.sqrt(np.sum(derivative**2, axis=1).mean())
-        effects[i] = sign[i] * derivative.mean(axis=0) / (length or 1.0)
-    return effects[coordinates.order]
+        effects[j] = derivative.mean(axis=0) / (length or 1.0)
+    return effects
 
 
-def _derivatives(net, points, condition):
-    """Yield for each latent the derivatives (n, n_inputs) along it of the features of the
-    reconstructions at points (n, k), in their units."""
+def decoder_derivatives(net, coordinates, mean, condition=None):
+    """Yield for each column of T the derivatives (n, n_inputs) along it of the features of the
+    reconstructions of rows, in the units of `start_rows`; the arguments are those of
+    `mean_effects`."""
+    points = coordinates.to_latent(coordinates.to_public(mean))
+    unit = coordinates.scale * coordinates.shrinkage
+    for i, derivative in zip(
+        coordinates.order,
+        _derivatives(net, points, condition, coordinates.order),
+        strict=True,
+    ):
+        yield derivative / unit[i]
+
+
+def _derivatives(net, points, condition, latents=None):
+    """Yield for each latent, in their own order or in that of `latents`, the derivatives
+    (n, n_inputs) along it of the features of the reconstructions at points (n, k), in their
+    units."""
     scale = net.module_.likelihood.feature_mean_units()[1]
     arrays = (points,) if condition is None else (points, condition)
-    for i in range(points.shape[1]):
+    for i in range(points.shape[1]) if latents is None else latents:
 
         def along(module, z, *condition, i=i):
             with torch.inference_mode(False):
@@ -288,3 +301,13 @@ def _derivatives(net, points, condition):
                 return jvp(lambda z: _feature_mean(module, z, *condition), z, direction)[1]
 
         yield net.apply(along, *arrays) * scale
+
+
+def names_of_features(likelihood, names, levels=None):
+    """What the features of columns that have names are called: as the column, or where a feature
+    stands for one of its codes "column = category", by the names of the categories (`levels`, a
+    list for each column) or by the codes themselves."""
+    return [
+        names[j] if code < 0 else f"{names[j]} = {levels[j][code] if levels else code}"
+        for j, code in zip(*likelihood.feature_columns(), strict=True)
+    ]

@@ -23,7 +23,12 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+)
 
 from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, scoped_seed
@@ -37,6 +42,7 @@ from .coordinates import (
     features_of_condition,
     mean_effects,
     measure_coordinates,
+    names_of_features,
 )
 from .given import drawn_given, row_given
 from .incomplete import has_missing
@@ -217,7 +223,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         total where the law is given the total), columns less their medians in units of their
         quantiles, bent beyond three of these, for "student_t" and "laplace", and for "categorical"
         one-hot columns, one for each code of each column. With laws for each column these are the
-        features of the laws, one law's behind the other's, standardized.
+        features of the laws, one law's behind the other's, standardized. Then, and with codes, they
+        are not as many as the columns of X: `get_component_feature_names` says what each is.
     explained_variance_, explained_variance_ratio_, singular_values_ : ndarray of shape \
             (n_components,)
         Variance of the data that each component explains: PCA's where the model is linear, and
@@ -1310,6 +1317,27 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         X = self._encodable(X)
         C = self._conditions_of(condition, len(X))
         return mean_effects(self.net_, self.coordinates_, self._posterior(X, C)[0], C)
+
+    def get_component_feature_names(self):
+        """Names of the columns of `components_`, of `component_effects` and of the other arrays of
+        features, which are more than the columns of X where one of these holds categories.
+
+        Returns
+        -------
+        names : ndarray of str objects of shape (components_.shape[1],)
+            That of the column, or "x0", "x1", ... where X had no names; "column = category" of a
+            feature that is 1 where a row has that category. Features of columns with laws of their
+            own are in the order of the laws, one law's behind the other's.
+        """
+        check_is_fitted(self)
+        names = _check_feature_names_in(self) if self._table is None else self._table.names
+        if names is None:
+            names = [f"x{j}" for j in range(self.n_features_in_)]
+        levels = None
+        if self._table is not None:
+            levels = [self._table.category_names(j) for j in range(self.n_features_in_)]
+        names = names_of_features(self.net_.module_.likelihood, names, levels)
+        return np.array(names, dtype=object)
 
     def get_covariance(self):
         """Covariance of x under the model, in squared units of X.

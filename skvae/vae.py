@@ -208,7 +208,11 @@ class VAE(nn.Module):
     def inputs_and_posterior(self, x, mask=None, condition=None):
         """What the encoder sees of rows, the features, missing ones filled, and the conditions
         behind them, and q(z|x)."""
-        features = self.likelihood.features(x)
+        return self.inputs_and_posterior_of_features(self.likelihood.features(x), mask, condition)
+
+    def inputs_and_posterior_of_features(self, features, mask=None, condition=None):
+        """The same from features (n, n_inputs), of which those of cells that the `mask` (n,
+        n_features) leaves out play no part."""
         if mask is None:
             inputs = _beside(features, condition)
             return inputs, self.posterior_of(inputs)

@@ -21,6 +21,7 @@ FLOORS = {
     "displays.fitted": 6.7,
     "displays.colours": 6.7,
     "displays.panels": 6.7,
+    "attribution": 6,
     "imputer": 6,
     "outliers": 6,
     "transformer": 5,

@@ -5,6 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils import check_array
 
+from ..coordinates import names_of_features
 from ..tables import Table, is_frame
 from ..tables.dates import NANOSECONDS
 from .fitted import checked_names, dense
@@ -102,11 +103,8 @@ class Columns:
             features = np.flatnonzero(of_feature == j)
             pair = len(features) == 2 and (codes[features] >= 0).all()
             kept.extend(features[1:] if pair else features)
-        names = [
-            self.names[j] if code < 0 else f"{self.names[j]} = {self.levels[j][code]}"
-            for j, code in zip(of_feature[kept], codes[kept], strict=True)
-        ]
-        return np.array(kept), of_feature[kept], codes[kept], names
+        names = names_of_features(fitted.likelihood, self.names, self.levels)
+        return np.array(kept), of_feature[kept], codes[kept], [names[i] for i in kept]
 
     def chosen(self, columns):
         """Positions of columns that are given by names or positions."""

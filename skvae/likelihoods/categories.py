@@ -244,6 +244,9 @@ class Categorical(Likelihood):
     def feature_columns(self):
         return np.nonzero(self.seen)
 
+    def frequencies(self):
+        return self.feature_centre
+
     def probabilities(self, outputs):
         return self.feature_mean(outputs)
 

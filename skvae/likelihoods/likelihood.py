@@ -215,6 +215,11 @@ class Likelihood(nn.Module):
         for, or -1 where it stands for the column itself: two int arrays (n_inputs,)."""
         return np.arange(self.n_features), np.full(self.n_features, -1)
 
+    def frequencies(self):
+        """Of each feature that stands for a code the part of the rows of the fit that had it; 0 of
+        the others: (n_inputs,)."""
+        return np.zeros(self.n_inputs)
+
     def probabilities(self, outputs):
         """Of each feature that stands for a code the probability of that code, shape (..., number
         of these); none here."""

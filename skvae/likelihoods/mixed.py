@@ -203,6 +203,9 @@ class Mixed(Likelihood):
             codes.append(codes_of_block)
         return np.concatenate(columns), np.concatenate(codes)
 
+    def frequencies(self):
+        return np.concatenate([law.frequencies() for law in self.laws])
+
     def probabilities(self, outputs):
         return torch.cat(
             [law.probabilities(part) for law, part in self._of_outputs(outputs)], dim=-1
