@@ -824,6 +824,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         TypeError
             If a column of a table holds values of another kind than in the fit.
         """
+        _check_bool("return_std", return_std)
         X = self._encodable(X)
         C = self._conditions_of(condition, len(X))
         if not return_std:
@@ -918,6 +919,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         _check_count("n_samples", n_samples)
+        _check_bool("noise", noise)
         n_samples = self._n_samples_under(condition, n_samples)
         likelihood = self.net_.module_.likelihood
         C = self._conditions_of(condition, n_samples)
@@ -993,6 +995,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         X = self._encodable(X)
         _check_count("n_draws", n_draws)
+        _check_bool("decode", decode)
         random = np.random.RandomState(self._draw_seed(random_state))
         noise = random.normal(size=(len(X), n_draws, self.n_components_))
         C = self._conditions_of(condition, len(X))
@@ -1075,6 +1078,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         given, X = X, self._encodable(X)
         _check_count("n_draws", n_draws)
+        _check_bool("draw", draw)
         if not isinstance(X, np.ndarray):
             X = X[:]
         filled = np.array(X, dtype=float_dtype(X))
@@ -1454,8 +1458,13 @@ def _alike(a, b):
 
 
 def _check_count(name, count):
-    if not isinstance(count, Integral) or count < 1:
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
         raise ValueError(f"{name} must be an int of at least 1, got {count!r}.")
+
+
+def _check_bool(name, value):
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
 
 
 def _sample(module, rows, condition=None, *, noise):

@@ -444,7 +444,7 @@ def test_many_columns_are_those_that_change_most(images):
         ({"image_shape": (7, 9)}, r"image_shape=\(7, 9\) has 63 pixels; rows have 64 columns"),
         ({"image_shape": 64}, "image_shape must be"),
         ({"n_steps": 1}, "n_steps must be"),
-        ({"reach": 0}, "reach must be above 0"),
+        ({"reach": 0}, "reach must be a finite number above 0"),
         ({"feature_names": ["a"]}, "feature_names has 1 names; X has 64 columns"),
     ],
 )
@@ -774,3 +774,194 @@ def test_traversal_chooses_the_columns_that_change_most():
     change = np.abs(pca.components_[0]) / X.std(axis=0)
     names = [f"x{j}" for j in sorted(np.argsort(-change)[:3])]
     assert list(display.feature_names) == names
+
+
+# -------------------------------------------------------------- what users get wrong
+
+
+def test_loadings_are_in_units_of_the_cells_that_are_there():
+    holed = IRIS.data.to_numpy().copy()
+    holed[np.random.RandomState(0).uniform(size=holed.shape) < 0.5] = np.nan
+    vae = VAETransformer(2, max_epochs=0, missing_values="observed", random_state=0).fit(holed)
+    display = LoadingsDisplay.from_estimator(vae, holed)
+    # Of a linear model a component of so many standard deviations moves x by its direction.
+    T = vae.transform(holed)
+    expected = vae.components_ * T.std(axis=0)[:, None] / np.nanstd(holed, axis=0)
+    np.testing.assert_allclose(display.loadings, expected, atol=1e-6)
+    assert np.abs(display.loadings).max() < 1
+    arrows = BiplotDisplay.from_estimator(vae, holed).loadings
+    np.testing.assert_allclose(arrows, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_axes_that_are_in_no_grid(name, bent):
+    figure = plt.figure(figsize=(8, 6))
+    ax = figure.add_axes((0.1, 0.2, 0.8, 0.7))
+    display = CALLS[name](bent, IRIS.data, ax=ax)
+    assert display.figure_ is figure
+    figure.canvas.draw()
+    for panel in getattr(display, "axes_", [display.ax_]):
+        box = panel.get_position()
+        assert min(box.x0 - 0.1, box.y0 - 0.2, 0.9 - box.x1, 0.9 - box.y1) > -1e-9
+
+
+def test_several_axes_that_are_in_no_grid(bent):
+    figure = plt.figure()
+    axes = [figure.add_axes((0.3 * i, 0.1, 0.25, 0.8)) for i in range(3)]
+    display = TraversalDisplay.from_estimator(bent, IRIS.data, ax=axes)
+    assert list(display.axes_) == axes and axes[0].get_xlabel() == "column, in its s.d."
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_no_axes_is_refused(name, bent):
+    for ax in ("left", np.array([1.0, 2.0]), plt.figure()):
+        with pytest.raises(ValueError, match="ax must be a matplotlib Axes"):
+            CALLS[name](bent, IRIS.data, ax=ax)
+
+
+@pytest.mark.parametrize(
+    "name", ["LatentSpaceDisplay", "BiplotDisplay", "LoadingsDisplay", "TrainingCurveDisplay"]
+)
+def test_several_axes_where_one_is_needed(name, bent):
+    with pytest.raises(ValueError, match=r"must be a matplotlib Axes or None, got an array of sh"):
+        CALLS[name](bent, IRIS.data, ax=plt.subplots(1, 2)[1])
+
+
+def test_infinite_targets_are_a_quantity():
+    y = [1.0] * 59 + [np.inf]
+    targets = targets_of(y)
+    assert targets.codes is None
+    np.testing.assert_array_equal(targets.values, y)
+    T = np.random.RandomState(0).normal(size=(60, 2))
+    display = LatentSpaceDisplay(T, y=y).plot()
+    # The infinite one is grey.
+    np.testing.assert_array_equal(display.scatter_[1].get_offsets(), T[59:])
+    LatentSpaceDisplay(T[:, :1], y=y).plot().figure_.canvas.draw()
+
+
+@pytest.mark.parametrize("y", [["a", np.nan, "b"], ["a", None, "b"], ("a", float("nan"), "b")])
+def test_missing_targets_of_a_list_are_missing(y):
+    targets = targets_of(y)
+    assert targets.names == ["a", "b", MISSING]
+    np.testing.assert_array_equal(targets.codes, [0, 2, 1])
+
+
+def test_lists_of_numbers_and_bools_are_what_arrays_of_them_are():
+    assert targets_of([2, 1, 2]).names == ["1", "2"]
+    assert targets_of([True, False, np.nan]).names == ["False", "True", MISSING]
+    np.testing.assert_array_equal(targets_of([0.5, None]).values, [0.5, np.nan])
+
+
+@pytest.mark.parametrize("draw", [LatentSpaceDisplay, BiplotDisplay])
+def test_options_that_say_what_y_says(draw, linear):
+    X, y = IRIS.data, IRIS.target
+    for option in ({"c": y}, {"color": "red"}, {"marker": "v"}):
+        with pytest.raises(
+            ValueError, match=rf"{next(iter(option))} is given, .* leave one of them out"
+        ):
+            draw.from_estimator(linear, X, y, **option)
+        # Without y they are matplotlib's.
+        draw.from_estimator(linear, X, **option)
+    quantity = IRIS.data.iloc[:, 0]
+    with pytest.raises(ValueError, match="c is given, but y says what the colours of the rows are"):
+        draw.from_estimator(linear, X, quantity, c=y)
+    display = draw.from_estimator(linear, X, quantity, marker="v")
+    assert len(display.scatter_) == 1
+
+
+@pytest.mark.parametrize(
+    "draw", [LoadingsDisplay, BiplotDisplay, TraversalDisplay], ids=lambda draw: draw.__name__
+)
+@pytest.mark.parametrize("max_features", [0, -1, 2.5, None, True])
+def test_how_many_features(draw, max_features, bent):
+    with pytest.raises(ValueError, match=f"max_features must be .* at least 1, got {max_features}"):
+        draw.from_estimator(bent, IRIS.data, max_features=max_features)
+
+
+@pytest.mark.parametrize("draw", [ReconstructionDisplay, SampleDisplay])
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ([], "columns is empty; needed are names, positions from 0 to 3, or None"),
+        (1.5, "columns has 1.5; needed are names, or positions from 0 to 3"),
+        ([True, False], "columns has True"),
+    ],
+)
+def test_columns_that_are_none(draw, columns, message, bent):
+    with pytest.raises(ValueError, match=message):
+        draw.from_estimator(bent, IRIS.data, columns=columns)
+
+
+@pytest.mark.parametrize("n_images", [0, -2, 1.5, None])
+def test_how_many_images(n_images, images):
+    with pytest.raises(ValueError, match="n_images must be an int of at least 1"):
+        ReconstructionDisplay.from_estimator(images, DIGITS, image_shape=(8, 8), n_images=n_images)
+
+
+@pytest.mark.parametrize("n_samples", [0, 1.5, "all"])
+def test_how_many_samples(n_samples, bent):
+    with pytest.raises(ValueError, match="n_samples must be an int of at least 1"):
+        SampleDisplay.from_estimator(bent, IRIS.data, n_samples=n_samples)
+
+
+@pytest.mark.parametrize("feature_names", [3, "abcd"])
+def test_feature_names_that_are_no_list(feature_names, bent):
+    message = f"feature_names must be a list of names, got {feature_names!r}"
+    for name in set(CALLS) - {"LatentSpaceDisplay", "ScreeDisplay", "TrainingCurveDisplay"}:
+        with pytest.raises(ValueError, match=message):
+            CALLS[name](bent, IRIS.data, feature_names=feature_names)
+
+
+@pytest.mark.parametrize("reach", ["a", None, np.inf, np.nan, 0])
+def test_how_far_a_traversal_goes(reach, bent):
+    with pytest.raises(ValueError, match=f"reach must be a finite number above 0, got {reach!r}"):
+        TraversalDisplay.from_estimator(bent, IRIS.data, reach=reach)
+
+
+def test_predictions_of_one_dimension():
+    row = np.arange(4.0)
+    with pytest.raises(ValueError, match=r"X must have two dimensions, .* its shape is \(4,\)"):
+        ReconstructionDisplay.from_predictions(row, row)
+    with pytest.raises(ValueError, match=r"X must have two dimensions, .* its shape is \(4,\)"):
+        SampleDisplay.from_predictions(row[None], row)
+    with pytest.raises(ValueError, match=r"X_sampled must have two dimensions"):
+        SampleDisplay.from_predictions(row, row[None])
+
+
+def test_images_of_one_colour_and_of_none():
+    figure, ax = plt.subplots()
+    for shape in ((2, 2), (2, 2, 3)):
+        one = np.full((1, 2, np.prod(shape)), 7.0)
+        drawn = draw_images(ax, one, shape).get_array()
+        assert np.isfinite(drawn[:2, :2]).all()
+        none = np.full_like(one, np.nan)
+        drawn = draw_images(ax, none, shape).get_array()
+        # Each place is empty.
+        assert np.ma.getmaskarray(drawn).all() if len(shape) == 2 else (drawn == 0.85).all()
+        display = SampleDisplay(one[0], X=none[0], image_shape=shape).plot()
+        assert len(display.axes_) == 1
+        ReconstructionDisplay(none[0], one[0], image_shape=shape).plot()
+    figure.canvas.draw()
+
+
+def test_a_column_without_a_cell_has_no_units_and_is_not_drawn():
+    X = IRIS.data.to_numpy()
+    vae = VAETransformer(2, max_epochs=0, missing_values="observed", random_state=0).fit(X)
+    holed = X.copy()
+    holed[:, 1] = np.nan
+    display = TraversalDisplay.from_estimator(vae, holed)
+    assert np.isnan(display.scale).tolist() == [False, True, False, False]
+    (first,) = (line for line in display.ax_.lines if line.get_label() == "−2")
+    assert np.isnan(first.get_xdata()).tolist() == [False, True, False, False]
+    few = TraversalDisplay.from_estimator(vae, holed, max_features=3)
+    assert few.feature_names == ["x0", "x2", "x3"]
+    loadings = LoadingsDisplay.from_estimator(vae, holed).loadings
+    assert (loadings[:, 1] == 0).all() and np.abs(loadings).min(axis=0)[0] > 0
+
+
+def test_scree_of_rows_that_do_not_differ_has_no_pca(linear):
+    for rows in (IRIS.data[:1], IRIS.data.iloc[[3, 3, 3]]):
+        display = ScreeDisplay.from_estimator(linear, rows)
+        assert display.pca_explained_variance_ratio is display.pca_kl is None
+        kl = linear.elbo(rows).kl.mean(axis=0)
+        np.testing.assert_allclose(display.kl, kl)

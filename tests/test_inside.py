@@ -59,6 +59,25 @@ class TestReturnStd:
         assert list(named[0].columns) == [f"vaetransformer{i}" for i in range(K)]
         assert named[1].shape == (len(WINE), K)
 
+    @pytest.mark.parametrize("given", ["yes", 1, None])
+    def test_is_asked_for_by_a_bool(self, linear, given):
+        with pytest.raises(ValueError, match=f"return_std must be True or False, got {given!r}"):
+            linear.transform(WINE, return_std=given)
+        with pytest.raises(ValueError, match=f"noise must be True or False, got {given!r}"):
+            linear.sample(2, noise=given)
+        with pytest.raises(ValueError, match=f"decode must be True or False, got {given!r}"):
+            linear.sample_posterior(WINE, decode=given)
+        with pytest.raises(ValueError, match=f"draw must be True or False, got {given!r}"):
+            linear.impute(WINE, draw=given)
+        assert len(linear.transform(WINE, return_std=np.True_)) == 2
+
+
+def test_counts_are_no_bools(linear):
+    with pytest.raises(ValueError, match="n_samples must be an int of at least 1, got True"):
+        linear.sample(True)
+    with pytest.raises(ValueError, match="n_draws must be an int of at least 1, got True"):
+        linear.sample_posterior(WINE, True)
+
 
 class TestComponentEffects:
     def test_are_pcas_components_at_zero_epochs(self, linear):

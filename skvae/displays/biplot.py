@@ -8,6 +8,7 @@ from .columns import shortened
 from .fitted import Fitted
 from .latent_space import LatentSpaceDisplay
 from .loadings import loadings_of
+from .panels import checked_count
 
 
 class BiplotDisplay:
@@ -100,11 +101,12 @@ class BiplotDisplay:
         Raises
         ------
         ValueError
-            If there are not two components.
+            If there are not two components, or as `LatentSpaceDisplay` raises it.
         ImportError
             Without matplotlib.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        checked_count("max_features", max_features)
         fitted = Fitted(estimator, cls.__name__, condition=condition)
         chosen = fitted.components(components, 2)
         if len(chosen) != 2:

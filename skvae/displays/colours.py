@@ -41,19 +41,25 @@ def targets_of(y):
     """Classes or a quantity from y (n_samples,).
 
     Strings, bools and categories are classes, and so are whole numbers of at most 20 values; other
-    numbers are a quantity. Beyond 21 classes all but the 20 most frequent are one, "(others)".
+    numbers, and those of which one is infinite, are a quantity. Beyond 21 classes all but the 20
+    most frequent are one, "(others)".
     """
     dtype = getattr(y, "dtype", None)
     called = getattr(y, "name", None)
     called = None if called is None else str(called)
     declared = getattr(dtype, "categories", None)
-    values = column_or_1d(np.asarray(y))
+    values = np.asarray(y)
+    if isinstance(y, list | tuple) and values.ndim == 1:
+        # Of strings and a NaN numpy makes strings.
+        values = np.asarray(y, dtype=object)
+    values = column_or_1d(values)
     missing = np.array([value is None or value != value for value in _without_na(values)], bool)
     if declared is None and _are_numbers(values[~missing]):
         numbers = np.full(len(values), np.nan)
         numbers[~missing] = values[~missing].astype(np.float64)
         distinct = np.unique(numbers[~missing])
-        if len(distinct) > _MOST_INTEGERS or (distinct != np.floor(distinct)).any():
+        whole = np.isfinite(distinct).all() and (distinct == np.floor(distinct)).all()
+        if len(distinct) > _MOST_INTEGERS or not whole:
             return Targets(None, [], numbers, called)
         levels, keys = distinct.tolist(), numbers.tolist()
         names = [str(int(level)) for level in levels]

@@ -67,7 +67,7 @@ class Columns:
             names = table.names
         else:
             table = None
-            names = [f"x{j}" for j in range(np.shape(X)[1])]
+            names = [f"x{j}" for j in range(n_columns_of(X))]
         if feature_names is not None:
             names = checked_names(feature_names, len(names))
         return cls(names, table)
@@ -108,8 +108,13 @@ class Columns:
 
     def chosen(self, columns):
         """Positions of columns that are given by names or positions."""
-        given = [columns] if isinstance(columns, str | Integral) else list(columns)
+        one = isinstance(columns, str) or not np.iterable(columns)
+        given = [columns] if one else list(columns)
         chosen, d = [], len(self.names)
+        if not given:
+            raise ValueError(
+                f"columns is empty; needed are names, positions from 0 to {d - 1}, or None."
+            )
         for column in given:
             if isinstance(column, str):
                 if column not in self.names:
@@ -117,15 +122,18 @@ class Columns:
                     more = ", ..." if d > 5 else ""
                     raise ValueError(f"columns has {column!r}; there are {few}{more}.")
                 chosen.append(self.names.index(column))
-            elif not isinstance(column, Integral) or not -len(self.names) <= column < len(
-                self.names
-            ):
+            elif not _is_position(column, d):
                 raise ValueError(
                     f"columns has {column!r}; needed are names, or positions from 0 to {d - 1}."
                 )
             else:
                 chosen.append(int(column) % d)
         return chosen
+
+
+def _is_position(column, n_columns):
+    whole = isinstance(column, Integral) and not isinstance(column, bool)
+    return whole and -n_columns <= column < n_columns
 
 
 def _levels(fitted, n_columns):
@@ -138,6 +146,15 @@ def _levels(fitted, n_columns):
         if code >= 0:
             levels[column] = [str(c) for c in range(code + 1)]
     return levels
+
+
+def n_columns_of(X, name="X"):
+    """How many columns rows have, if they are rows."""
+    if len(np.shape(X)) != 2:
+        raise ValueError(
+            f"{name} must have two dimensions, (n_samples, n_features); its shape is {np.shape(X)}."
+        )
+    return np.shape(X)[1]
 
 
 def shortened(name, length=26):

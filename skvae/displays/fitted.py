@@ -10,6 +10,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from ..attribution import feature_deviations
 from ..coordinates import features_of_condition
 from ..moments import some_rows
 from ..tables import is_frame
@@ -131,6 +132,13 @@ class Fitted:
         features = self.likelihood.start_rows(model._completed(X, C))
         return features - features_of_condition(model.net_, C)
 
+    def feature_deviations(self, rows):
+        """Standard deviations of `features`, (n_inputs,), over the cells that are not missing."""
+        if not self.is_vae:
+            return self.features(rows).std(axis=0)
+        X = self.model._checked(rows)
+        return feature_deviations(self.model, X, self.model._conditions_of(self.condition, len(X)))
+
     def features_at(self, T):
         """The features of reconstructions at T, (n, n_inputs), a column of PCA being one."""
         if not self.is_vae:
@@ -245,6 +253,8 @@ def _is_for_all(condition):
 
 def checked_names(feature_names, n_columns):
     """Names of columns as strings, as many as there are columns."""
+    if isinstance(feature_names, str) or not np.iterable(feature_names):
+        raise ValueError(f"feature_names must be a list of names, got {feature_names!r}.")
     names = [str(name) for name in feature_names]
     if len(names) != n_columns:
         raise ValueError(

@@ -102,6 +102,8 @@ class LatentSpaceDisplay:
 
         Raises
         ------
+        ValueError
+            If `y` and options of `Axes.scatter` ask for different colours or markers.
         ImportError
             Without matplotlib.
         """
@@ -139,6 +141,7 @@ class LatentSpaceDisplay:
         if self.y is not None:
             check_consistent_length(self.T, self.y)
             targets = targets_of(self.y)
+            _check_free(kwargs, targets)
         names = self.component_names or [f"component {j}" for j in range(n_axes)]
         self.ax_ = ax = one_axes(ax, (6.4, 4.8))
         self.figure_ = ax.figure
@@ -182,7 +185,8 @@ class LatentSpaceDisplay:
         """Scatter the rows and return the colour of each."""
         ax = self.ax_
         if targets is None:
-            options = {"color": OKABE_ITO[0]} | options
+            if not options.keys() & {"c", "color"}:
+                options["color"] = OKABE_ITO[0]
             self.scatter_ = [ax.scatter(*points.T, **options)]
             return [OKABE_ITO[0]] * len(points)
         if targets.codes is None:
@@ -281,3 +285,15 @@ class LatentSpaceDisplay:
             if len(handles) == (self.ellipses_ is not None):
                 place = {"loc": "best"}
             self.ax_.legend(handles=handles, title=title, frameon=False, **place)
+
+
+def _check_free(options, targets):
+    """Raise a ValueError where options of `scatter` say what y says."""
+    taken = {"c", "color"} if targets.codes is None else {"c", "color", "marker"}
+    for name in options:
+        if name in taken:
+            of_rows = "markers" if name == "marker" else "colours"
+            raise ValueError(
+                f"{name} is given, but y says what the {of_rows} of the rows are: leave one of "
+                "them out."
+            )

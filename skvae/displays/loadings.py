@@ -5,7 +5,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from .columns import Columns, shortened
 from .fitted import Fitted
-from .panels import checked_image_shape, draw_images, one_axes
+from .panels import checked_count, checked_image_shape, draw_images, one_axes
 
 _MOST_COMPONENTS = 32
 _MOST_ROWS = 2000
@@ -15,7 +15,8 @@ _MOST_NUMBERS = 200
 
 class LoadingsDisplay:
     """How each component moves the columns, on average over rows: standard deviations of a column
-    for one of the component, half of it below each row and half above.
+    (of its cells that are not missing) for one of the component, half of it below each row and
+    half above.
 
     Where the model is PCA a loading is the correlation of the column and the component. The columns
     are the features that PCA starts from (see `components_` of VAETransformer). It is recommended
@@ -106,6 +107,7 @@ class LoadingsDisplay:
             Without matplotlib.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        checked_count("max_features", max_features)
         fitted = Fitted(estimator, cls.__name__, condition=condition)
         default = list(range(min(fitted.n_components, 8)))
         chosen = fitted.components(components, _MOST_COMPONENTS, default)
@@ -217,6 +219,6 @@ def loadings_of(fitted, X, feature_names=None):
         step = np.zeros(T.shape[1])
         step[j] = deviation / 2
         effects.append((fitted.features_at(T + step) - fitted.features_at(T - step)).mean(axis=0))
-    spread = fitted.features(rows).std(axis=0)
+    spread = fitted.feature_deviations(rows)
     kept, _, _, names = columns.features(fitted)
     return (np.array(effects) / np.where(spread > 0, spread, np.inf))[:, kept], names

@@ -1,13 +1,21 @@
 """Axes to draw on: one, several in a grid, and a grid of images in one."""
 
+from numbers import Integral
+
 import numpy as np
 
 
 def one_axes(ax, figsize=None):
     """The given Axes, or one of a new figure."""
     import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
 
-    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
+    if ax is None:
+        return plt.subplots(figsize=figsize, layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        found = f"an array of shape {ax.shape}" if isinstance(ax, np.ndarray) else repr(ax)
+        raise ValueError(f"ax must be a matplotlib Axes or None, got {found}.")
+    return ax
 
 
 def panel_axes(n_panels, ax=None, *, n_columns, size, **subplots):
@@ -33,6 +41,8 @@ def panel_axes(n_panels, ax=None, *, n_columns, size, **subplots):
 
     if ax is not None and not isinstance(ax, Axes):
         axes = np.asarray(ax, dtype=object).ravel()
+        if not all(isinstance(panel, Axes) for panel in axes):
+            raise ValueError(f"ax must be a matplotlib Axes, an array of them or None, got {ax!r}.")
         if len(axes) != n_panels:
             raise ValueError(f"ax has {len(axes)} Axes; {n_panels} are needed, or one, or None.")
         return axes
@@ -43,8 +53,14 @@ def panel_axes(n_panels, ax=None, *, n_columns, size, **subplots):
         grid = GridSpec(n_rows, n_columns, figure=figure)
     else:
         ax.set_axis_off()
-        grid = GridSpecFromSubplotSpec(n_rows, n_columns, subplot_spec=ax.get_subplotspec())
-        figure = ax.figure
+        figure, spec = ax.figure, ax.get_subplotspec()
+        if spec is None:
+            # Of `figure.add_axes`, or an inset: in no grid, but somewhere in the figure.
+            box = ax.get_position()
+            ends = {"left": box.x0, "right": box.x1, "bottom": box.y0, "top": box.y1}
+            grid = GridSpec(n_rows, n_columns, figure=figure, **ends)
+        else:
+            grid = GridSpecFromSubplotSpec(n_rows, n_columns, subplot_spec=spec)
     axes = _subplots(grid, figure, n_rows, n_columns, **subplots).ravel()
     for unused in axes[n_panels:]:
         unused.remove()
@@ -61,6 +77,26 @@ def _subplots(grid, figure, n_rows, n_columns, sharey=False, sharex=False):
                 sharex=axes[0, 0] if sharex else None,
             )
     return axes
+
+
+def is_last_row(panel):
+    """Whether an Axes is at the bottom of its grid, or in none."""
+    spec = panel.get_subplotspec()
+    return spec is None or spec.is_last_row()
+
+
+def checked_count(name, count):
+    """A number of things to draw, at least one."""
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"{name} must be an int of at least 1, got {count!r}.")
+    return int(count)
+
+
+def range_of(images):
+    """What is white and what is black in images: their least and largest value, of those that are
+    not missing."""
+    known = images[np.isfinite(images)]
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
 
 def checked_image_shape(image_shape, n_features):
@@ -108,11 +144,10 @@ def draw_images(ax, images, image_shape, *, rows=None, columns=None, value_range
         for j in range(n_columns):
             place = slice(i * down, i * down + height), slice(j * right, j * right + width)
             mosaic[place] = images[i, j].reshape(image_shape)
-    if value_range is None:
-        value_range = np.nanmin(images), np.nanmax(images)
-    low, high = value_range
+    low, high = range_of(images) if value_range is None else value_range
     if channels:
-        mosaic = np.where(np.isnan(mosaic), 0.85, np.clip((mosaic - low) / (high - low), 0, 1))
+        parts = np.clip((mosaic - low) / ((high - low) or 1.0), 0, 1)
+        mosaic = np.where(np.isnan(mosaic), 0.85, parts)
     options = {"cmap": "gray_r", "interpolation": "nearest"}
     options |= {"vmin": low, "vmax": high} | kwargs
     image = ax.imshow(mosaic, **options)

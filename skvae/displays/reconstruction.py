@@ -7,10 +7,18 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from ..moments import some_rows
 from ..tables import is_frame
 from .colours import OKABE_ITO
-from .columns import Columns, shortened
+from .columns import Columns, n_columns_of, shortened
 from .fitted import Fitted, dense
 from .marginals import label_values
-from .panels import checked_image_shape, draw_images, one_axes, panel_axes, without_top
+from .panels import (
+    checked_count,
+    checked_image_shape,
+    draw_images,
+    one_axes,
+    panel_axes,
+    range_of,
+    without_top,
+)
 
 _MOST_PANELS = 16
 # Of categories that are drawn one beside the other.
@@ -168,6 +176,7 @@ class ReconstructionDisplay:
                 f"X has shape {np.shape(X)} and X_reconstructed {np.shape(X_reconstructed)}; "
                 "needed is a reconstruction of each row."
             )
+        n_columns_of(X)
         kept = some_rows(np.shape(X)[0], 5000)
         X, X_reconstructed = _safe_indexing(X, kept), _safe_indexing(X_reconstructed, kept)
         of_columns = Columns.of_rows(X, feature_names)
@@ -243,12 +252,12 @@ class ReconstructionDisplay:
         return wrong / by_guess if by_guess > 0 else np.nan
 
     def _plot_images(self, ax, n_images, options):
+        n_images = checked_count("n_images", n_images)
         pairs = np.stack([self.X[:n_images], self.X_reconstructed[:n_images]])
         n_images = pairs.shape[1]
-        value_range = float(np.nanmin(self.X)), float(np.nanmax(self.X))
         ax = one_axes(ax, (1.4 + 0.75 * n_images, 1.8))
         rows = ["rows", "reconstructed"]
-        draw_images(ax, pairs, self.image_shape, rows=rows, value_range=value_range, **options)
+        draw_images(ax, pairs, self.image_shape, rows=rows, value_range=range_of(self.X), **options)
         self.axes_ = np.array([ax], dtype=object)
 
     def _plot_errors(self, ax, options):

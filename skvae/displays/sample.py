@@ -3,10 +3,17 @@
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from .columns import Columns, shortened
+from .columns import Columns, n_columns_of, shortened
 from .fitted import Fitted
 from .marginals import distance, draw_marginals
-from .panels import checked_image_shape, draw_images, one_axes, panel_axes
+from .panels import (
+    checked_count,
+    checked_image_shape,
+    draw_images,
+    one_axes,
+    panel_axes,
+    range_of,
+)
 
 _MOST_PANELS = 16
 
@@ -124,6 +131,8 @@ class SampleDisplay:
             Without matplotlib.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        if n_samples is not None:
+            checked_count("n_samples", n_samples)
         fitted = Fitted(estimator, cls.__name__, generative=True, condition=condition)
         X = fitted.some(X)
         shown = fitted.shown(X)
@@ -163,11 +172,9 @@ class SampleDisplay:
         display : SampleDisplay
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
-        if np.shape(X)[1] != np.shape(X_sampled)[1]:
-            raise ValueError(
-                f"X has {np.shape(X)[1]} columns and X_sampled {np.shape(X_sampled)[1]}; needed "
-                "are the same."
-            )
+        d, d_sampled = n_columns_of(X), n_columns_of(X_sampled, "X_sampled")
+        if d != d_sampled:
+            raise ValueError(f"X has {d} columns and X_sampled {d_sampled}; needed are the same.")
         of_columns = Columns.of_rows(X, feature_names)
         rows, drawn = of_columns.numbers(X), of_columns.numbers(X_sampled)
         if image_shape is not None:
@@ -219,9 +226,7 @@ class SampleDisplay:
         n_rows = -(-n_images // n_columns)
         places = np.full((n_rows * n_columns, d), np.nan)
         places[:n_images] = self.X_sampled
-        value_range = None
-        if self.X is not None:
-            value_range = float(np.nanmin(self.X)), float(np.nanmax(self.X))
+        value_range = None if self.X is None else range_of(self.X)
         ax = one_axes(ax, (0.3 + 0.75 * n_columns, 0.3 + 0.75 * n_rows))
         images = places.reshape(n_rows, n_columns, d)
         draw_images(ax, images, self.image_shape, value_range=value_range, **options)

@@ -75,8 +75,8 @@ class ScreeDisplay:
         estimator : VAETransformer, or a Pipeline or search that ends in one
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
             The rows that PCA is fitted on and KL is averaged over: those of the fit, if the ratios
-            are to be compared. Of more than 5,000 a random part. Where cells are missing there is
-            no PCA.
+            are to be compared. Of more than 5,000 a random part. Where cells are missing, or rows
+            do not differ, there is no PCA.
         condition : array-like, Series, DataFrame or None, default=None
             Of the rows, where the model was fitted with one.
         ax : matplotlib Axes, array of two Axes or None, default=None
@@ -156,10 +156,13 @@ class ScreeDisplay:
 
 def _of_pca(fitted, rows):
     """Ratios of explained variance, and mean KLs in nats, of PCA of the features of rows; None
-    where cells are missing, and of KLs where nothing is left over for noise."""
+    where cells are missing or all rows are the same, and of KLs where nothing is left over for
+    noise."""
     if _has_missing(fitted.model._checked(rows)):
         return None, None
     features = fitted.features(rows)
+    if not (features != features[0]).any():
+        return None, None
     pca = PCA(min(fitted.n_components, *features.shape)).fit(features)
     if not pca.noise_variance_ > 0:
         return pca.explained_variance_ratio_, None

@@ -1,12 +1,23 @@
 """TraversalDisplay: what each component does to a reconstruction."""
 
+from numbers import Real
+
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from .colours import OKABE_ITO
 from .columns import Columns, shortened
 from .fitted import Fitted
-from .panels import checked_image_shape, draw_images, one_axes, panel_axes, without_top
+from .panels import (
+    checked_count,
+    checked_image_shape,
+    draw_images,
+    is_last_row,
+    one_axes,
+    panel_axes,
+    range_of,
+    without_top,
+)
 
 _MOST_COMPONENTS = 16
 
@@ -29,7 +40,8 @@ class TraversalDisplay:
     image_shape : tuple of int or None, default=None
         (height, width) or (height, width, channels), channels last; None is a table.
     centre, scale : ndarray of shape (n_features,) or None, default=None
-        Mean and standard deviation of the features over the rows. Needed for tables.
+        Mean and standard deviation of the features over the rows. Needed for tables; a feature of
+        which both are NaN, as of a column without an observed cell, has no units and is not drawn.
     value_range : tuple of two floats or None, default=None
         What is white and what is black in images; None is the least and the largest of `values`.
     feature_names : list of str or None, default=None
@@ -133,8 +145,9 @@ class TraversalDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         if not isinstance(n_steps, int | np.integer) or n_steps < 2:
             raise ValueError(f"n_steps must be an int of at least 2, got {n_steps!r}.")
-        if not reach > 0:
-            raise ValueError(f"reach must be above 0, got {reach!r}.")
+        if not isinstance(reach, Real) or not 0 < reach < np.inf:
+            raise ValueError(f"reach must be a finite number above 0, got {reach!r}.")
+        checked_count("max_features", max_features)
         fitted = Fitted(estimator, cls.__name__, condition=condition)
         default = list(range(min(fitted.n_components, 8)))
         chosen = fitted.components(components, _MOST_COMPONENTS, default)
@@ -159,11 +172,11 @@ class TraversalDisplay:
         if image_shape is not None:
             image_shape = checked_image_shape(image_shape, values.shape[1])
             centre = scale = names = None
-            value_range = float(np.nanmin(rows)), float(np.nanmax(rows))
+            value_range = range_of(rows)
         else:
             value_range = None
             rows, values, names = _spread_codes(fitted, columns, rows, values, flat)
-            centre, scale = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
+            centre, scale = _units(rows)
         values = values.reshape(len(chosen), n_steps, -1)
         if image_shape is None and values.shape[2] > max_features:
             change = (values - centre) / np.where(scale > 0, scale, np.inf)
@@ -252,9 +265,7 @@ class TraversalDisplay:
         self.axes_[0].set_ylim(d - 0.4, -0.6)
         figure = self.axes_[0].figure
         bottom = [
-            panel
-            for i, panel in enumerate(self.axes_)
-            if i + min(4, k) >= k or panel.get_subplotspec().is_last_row()
+            panel for i, panel in enumerate(self.axes_) if i + min(4, k) >= k or is_last_row(panel)
         ]
         for panel in self.axes_:
             panel.tick_params(axis="x", labelbottom=panel in bottom)
@@ -272,6 +283,15 @@ class TraversalDisplay:
 
 
 _FAINT = {"color": "0.93", "lw": 0.8, "zorder": 0}
+
+
+def _units(rows):
+    """Means and standard deviations of columns, of the cells that are there; NaN where none is."""
+    centre, scale = np.full((2, rows.shape[1]), np.nan)
+    seen = ~np.isnan(rows).all(axis=0)
+    centre[seen] = np.nanmean(rows[:, seen], axis=0)
+    scale[seen] = np.nanstd(rows[:, seen], axis=0)
+    return centre, scale
 
 
 def _signed(step):
