@@ -51,6 +51,7 @@ from .moments import Moments, RowSample, repeated, some_rows
 from .networks import ACTIVATIONS, NETWORKS
 from .priors import PRIORS
 from .scores import column_scores, elbo_terms, importance_scores, imputed
+from .summary import Summary
 from .support import check_support, rows_of
 from .tables import Table, is_frame
 
@@ -1381,6 +1382,19 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         mean = (mean - mean.mean(axis=0)) * likelihood.scale
         noise = variance.mean(axis=0) * likelihood.scale**2
         return mean.T @ mean / n_draws + np.diag(noise)
+
+    def summary(self):
+        """What the fitted net is made of: laws, layers and their parameters, device, epochs.
+
+        Returns
+        -------
+        summary : Summary
+            Printed it is a table; its attributes are `n_features`, `n_conditions`, `n_components`,
+            `likelihood`, `prior`, `layers`, `n_parameters`, `device`, `dtype`, `n_epochs`,
+            `best_epoch` and `seconds`.
+        """
+        check_is_fitted(self)
+        return Summary.of(self.net_, self.history_, self.best_epoch_)
 
     def get_precision(self):
         """Inverse of `get_covariance`.

@@ -27,6 +27,7 @@ FLOORS = {
     "transformer": 5,
     "assembly": 4.5,
     "support": 4,
+    "summary": 4,
     "coordinates": 4,
     "scores": 4,
     "given": 4.2,
