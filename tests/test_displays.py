@@ -965,3 +965,21 @@ def test_scree_of_rows_that_do_not_differ_has_no_pca(linear):
         assert display.pca_explained_variance_ratio is display.pca_kl is None
         kl = linear.elbo(rows).kl.mean(axis=0)
         np.testing.assert_allclose(display.kl, kl)
+
+
+@pytest.mark.parametrize("width", ["lw", "linewidth", "linewidths"])
+def test_options_go_by_any_of_their_names(width, bent, images):
+    for name in set(CALLS) - {"LoadingsDisplay"}:
+        if width == "linewidths" and name not in ("LatentSpaceDisplay", "BiplotDisplay"):
+            continue
+        if name == "ReconstructionDisplay":
+            ReconstructionDisplay.from_estimator(bent, IRIS.data, kind="error", **{width: 3})
+        display = CALLS[name](bent, IRIS.data, **{width: 3})
+        axes = getattr(display, "axes_", [display.ax_])
+        drawn = [*axes[0].lines, *axes[0].patches, *axes[0].collections]
+        assert 3 in [np.ravel(artist.get_linewidth())[0] for artist in drawn], name
+    for name, option in [("TraversalDisplay", "c"), ("TrainingCurveDisplay", "c")]:
+        display = CALLS[name](bent, IRIS.data, **{option: "red"})
+        assert "red" in [line.get_color() for line in display.ax_.lines]
+    display = ReconstructionDisplay.from_estimator(bent, IRIS.data, c="red")
+    assert to_hex(display.ax_.collections[0].get_facecolor()[0]) == "#ff0000"

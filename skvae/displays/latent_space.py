@@ -7,7 +7,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 from ..moments import some_rows
 from .colours import GREY, OKABE_ITO, styles, targets_of
 from .fitted import Fitted
-from .panels import one_axes, without_top
+from .panels import one_axes, styled, without_top
 
 # Ellipses of all rows where there are few, else of some.
 _ALL_ELLIPSES, _SOME_ELLIPSES = 200, 60
@@ -135,18 +135,22 @@ class LatentSpaceDisplay:
         self : LatentSpaceDisplay
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
+        from matplotlib.collections import PathCollection
+
         n_rows, n_axes = self.T.shape
         n_ellipses = self._n_ellipses(ellipses)
         targets = None
         if self.y is not None:
             check_consistent_length(self.T, self.y)
             targets = targets_of(self.y)
-            _check_free(kwargs, targets)
         names = self.component_names or [f"component {j}" for j in range(n_axes)]
         self.ax_ = ax = one_axes(ax, (6.4, 4.8))
         self.figure_ = ax.figure
         points = self.T if n_axes == 2 else np.column_stack([self.T, self._heights(targets)])
-        options = {"s": np.clip(6000 / n_rows, 8, 26), "alpha": 0.75, "linewidths": 0} | kwargs
+        options = {"s": np.clip(6000 / n_rows, 8, 26), "alpha": 0.75, "linewidth": 0}
+        options = styled(options, kwargs, PathCollection)
+        if targets is not None:
+            _check_free(options, targets)
         colours = self._draw_points(points, targets, options)
         self.ellipses_ = None
         if n_ellipses:
@@ -183,10 +187,11 @@ class LatentSpaceDisplay:
 
     def _draw_points(self, points, targets, options):
         """Scatter the rows and return the colour of each."""
+        from matplotlib.collections import PathCollection
+
         ax = self.ax_
         if targets is None:
-            if not options.keys() & {"c", "color"}:
-                options["color"] = OKABE_ITO[0]
+            options = styled({"color": OKABE_ITO[0]}, options, PathCollection)
             self.scatter_ = [ax.scatter(*points.T, **options)]
             return [OKABE_ITO[0]] * len(points)
         if targets.codes is None:
@@ -198,7 +203,7 @@ class LatentSpaceDisplay:
         # Rows in their order, and not class upon class.
         for marker in dict.fromkeys(markers.tolist()):
             at = markers == marker
-            own = options | ({"linewidths": 1} if marker == "x" else {})
+            own = options | ({"linewidth": 1} if marker == "x" else {})
             self.scatter_.append(ax.scatter(*points[at].T, c=colours[at], marker=marker, **own))
         if self.T.shape[1] == 1:
             ax.set_yticks(range(len(targets.names)), targets.names)
@@ -289,7 +294,7 @@ class LatentSpaceDisplay:
 
 def _check_free(options, targets):
     """Raise a ValueError where options of `scatter` say what y says."""
-    taken = {"c", "color"} if targets.codes is None else {"c", "color", "marker"}
+    taken = {"c", "color", "facecolor"} | (set() if targets.codes is None else {"marker"})
     for name in options:
         if name in taken:
             of_rows = "markers" if name == "marker" else "colours"

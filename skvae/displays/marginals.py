@@ -4,6 +4,7 @@ import numpy as np
 
 from .colours import GREY, OKABE_ITO
 from .columns import shortened
+from .panels import styled
 
 # Whole numbers of so few values are drawn by bars of their own.
 _MOST_VALUES = 20
@@ -26,13 +27,15 @@ def distance(kind, real, drawn):
 
 def draw_marginals(ax, kind, levels, real, drawn, **kwargs):
     """The real marginal filled, that of the drawn rows, if there is one, as an outline or bars."""
+    from matplotlib.patches import Patch
+
     real = real[np.isfinite(real)]
     drawn = drawn[np.isfinite(drawn)]
     both = np.concatenate([real, drawn])
     values = np.unique(both)
     whole = len(values) <= _MOST_VALUES and (values == np.floor(values)).all()
     filled = {"color": GREY, "alpha": 0.6, "label": "real"}
-    outline = {"color": OKABE_ITO[0], "label": "sampled"} | kwargs
+    outline = styled({"color": OKABE_ITO[0], "label": "sampled"}, kwargs, Patch)
     ax.set_yticks([])
     ax.spines[["left", "top", "right"]].set_visible(False)
     if not len(values):
@@ -47,7 +50,8 @@ def draw_marginals(ax, kind, levels, real, drawn, **kwargs):
     if len(real):
         ax.hist(real, **options, **filled)
     if len(drawn):
-        ax.hist(drawn, **options, **{"histtype": "step", "lw": 1.6} | outline)
+        line = {"histtype": "step", "linewidth": 1.6}
+        ax.hist(drawn, **options | line | outline)
     label_values(ax, kind, "x")
 
 
@@ -72,7 +76,7 @@ def _draw_bars(ax, kind, levels, values, real, drawn, filled, outline):
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_xlim(values.min() - 1, values.max() + 1)
     ax.bar(places - 0.2, shares[0], width=0.4, **filled)
-    ax.bar(places + 0.2, shares[1], width=0.4, **outline)
+    ax.bar(places + 0.2, shares[1], **{"width": 0.4} | outline)
 
 
 def _shares(column, values):

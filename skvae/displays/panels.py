@@ -79,6 +79,18 @@ def _subplots(grid, figure, n_rows, n_columns, sharey=False, sharex=False):
     return axes
 
 
+def styled(defaults, given, artist):
+    """Options of an artist (a class of matplotlib): those given, whatever alias of an option they
+    go by, and the defaults of the others."""
+    from matplotlib.cbook import normalize_kwargs
+
+    defaults, given = (normalize_kwargs(part, artist) for part in (defaults, given))
+    # "c" is no alias where it may hold numbers.
+    if "c" in given:
+        defaults.pop("color", None)
+    return defaults | given
+
+
 def is_last_row(panel):
     """Whether an Axes is at the bottom of its grid, or in none."""
     spec = panel.get_subplotspec()

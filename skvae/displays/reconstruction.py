@@ -17,6 +17,7 @@ from .panels import (
     one_axes,
     panel_axes,
     range_of,
+    styled,
     without_top,
 )
 
@@ -261,10 +262,13 @@ class ReconstructionDisplay:
         self.axes_ = np.array([ax], dtype=object)
 
     def _plot_errors(self, ax, options):
+        from matplotlib.patches import Patch
+
         d = len(self.error_)
         ax = one_axes(ax, (6.0, 1.0 + 0.2 * d))
         places = np.arange(d)
-        ax.barh(places, self.error_, **{"color": OKABE_ITO[0], "height": 0.7} | options)
+        bars = styled({"color": OKABE_ITO[0], "height": 0.7}, options, Patch)
+        ax.barh(places, self.error_, **bars)
         ax.axvline(1, color="black", ls="--", lw=1)
         small = {} if d <= 60 else {"fontsize": "x-small"}
         ax.set_yticks(places, self._names, **small)
@@ -293,13 +297,16 @@ class ReconstructionDisplay:
                 panel.set_xlabel("actual")
 
     def _plot_number(self, panel, j, options):
+        from matplotlib.collections import PathCollection
+
         x, again = self._pair(j)
         if not len(x):
             return
         ends = [x.min(), x.max()]
         panel.plot(ends, ends, color="0.6", lw=1, zorder=1)
         size = np.clip(2500 / len(x), 4, 14)
-        style = {"s": size, "color": OKABE_ITO[0], "alpha": 0.6, "linewidths": 0} | options
+        style = {"s": size, "color": OKABE_ITO[0], "alpha": 0.6, "linewidth": 0}
+        style = styled(style, options, PathCollection)
         panel.scatter(x, again, **style)
         if np.isfinite(self.error_[j]):
             self._note(panel, rf"$R^2$ = {1 - self.error_[j]:.2f}".replace("-", "−"))

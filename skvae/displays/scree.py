@@ -6,7 +6,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from .colours import OKABE_ITO
 from .fitted import Fitted
-from .panels import panel_axes, without_top
+from .panels import panel_axes, styled, without_top
 
 
 class ScreeDisplay:
@@ -121,6 +121,7 @@ class ScreeDisplay:
         self : ScreeDisplay
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
+        from matplotlib.patches import Patch
         from matplotlib.ticker import MaxNLocator, PercentFormatter
 
         k = len(self.explained_variance_ratio)
@@ -130,7 +131,7 @@ class ScreeDisplay:
         size = (min(9.0, max(4.5, 1.5 + 0.3 * k)), 2.6)
         self.axes_ = panel_axes(len(panels), ax, n_columns=1, size=size, sharex=True)
         places = np.arange(k)
-        bars = {"color": OKABE_ITO[0], "width": 0.7, "label": "VAE"} | kwargs
+        bars = styled({"color": OKABE_ITO[0], "width": 0.7, "label": "VAE"}, kwargs, Patch)
         marks = {"ls": "", "marker": "D", "ms": 6, "mfc": "white", "mew": 1.5}
         for panel, (of_model, of_pca) in zip(self.axes_, panels, strict=True):
             panel.bar(places, of_model, **bars)

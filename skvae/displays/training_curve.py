@@ -5,7 +5,7 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from .colours import GREY, OKABE_ITO
 from .fitted import Fitted
-from .panels import one_axes, without_top
+from .panels import one_axes, styled, without_top
 
 
 class TrainingCurveDisplay:
@@ -124,12 +124,13 @@ class TrainingCurveDisplay:
         self : TrainingCurveDisplay
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
+        from matplotlib.lines import Line2D
         from matplotlib.ticker import MaxNLocator
 
         self.ax_ = ax = one_axes(ax, (6.4, 4.0))
         self.figure_ = ax.figure
         one = {"marker": "o", "ms": 4} if len(self.epochs) == 1 else {}
-        style = one | {"lw": 1.6} | kwargs
+        style = styled(one | {"lw": 1.6}, kwargs, Line2D)
         self.lines_ = ax.plot(
             self.epochs, self.train_loss, **{"color": GREY, "label": "training rows"} | style
         )

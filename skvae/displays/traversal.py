@@ -16,6 +16,7 @@ from .panels import (
     one_axes,
     panel_axes,
     range_of,
+    styled,
     without_top,
 )
 
@@ -237,19 +238,22 @@ class TraversalDisplay:
         self.axes_ = np.array([ax], dtype=object)
 
     def _plot_table(self, names, ax, options):
+        from matplotlib.lines import Line2D
+
         k, _, d = self.values.shape
         z = (self.values - self.centre) / np.where(self.scale > 0, self.scale, 1.0)
         size = (max(2.3, 0.5 + 2.0), 1.1 + 0.24 * d)
         self.axes_ = panel_axes(k, ax, n_columns=4, size=size, sharey=True, sharex=True)
         heights = np.arange(d)
         labels = [shortened(name) for name in self.feature_names or map("x{}".format, range(d))]
+        options = styled({}, options, Line2D)
         colour = options.pop("color", OKABE_ITO[0])
         for i, (panel, name) in enumerate(zip(self.axes_, names, strict=True)):
             panel.axvline(0, color="0.8", lw=0.8, zorder=0)
             panel.hlines(heights, 0, 1, transform=panel.get_yaxis_transform(), **_FAINT)
             for j in heights:
                 path = z[i, :, j]
-                line = {"color": colour, "lw": 1.4, "zorder": 2} | options
+                line = {"color": colour, "linewidth": 1.4, "zorder": 2} | options
                 panel.plot(path, np.full(len(path), j), **line)
                 inner = {"ls": "", "marker": "|", "ms": 5, "color": colour, "zorder": 2}
                 panel.plot(path[1:-1], np.full(len(path) - 2, j), **inner)
