@@ -123,7 +123,7 @@ def decoder_jacobian(vae, X, condition=None):
 
 
 def attributions(vae, X, condition=None, *, kind="listens"):
-    r"""How much each component listens to each column of X, or moves it, on average over rows.
+    """How much each component listens to each column of X, or moves it, on average over rows.
 
     Both are free of units. With J the Jacobian of a row and s the standard deviations over the
     rows X, of T and of the features (of the cells that are not missing),
@@ -153,8 +153,9 @@ def attributions(vae, X, condition=None, *, kind="listens"):
 
     Returns
     -------
-    attributions : ndarray of shape (n_components, n_features_in\_)
-        Not negative. 0 of columns that are constant in X, or have no observed cell there.
+    attributions : ndarray of shape (n_components, n_features)
+        Of the columns of X, not negative; 0 of those that are constant in X, or have no observed
+        cell there.
 
     Raises
     ------

@@ -1329,7 +1329,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
         Returns
         -------
-        names : ndarray of str objects of shape (components_.shape[1],)
+        names : ndarray of shape (n_component_features,), of str
             That of the column, or "x0", "x1", ... where X had no names; "column = category" of a
             feature that is 1 where a row has that category. Features of columns with laws of their
             own are in the order of the laws, one law's behind the other's.
