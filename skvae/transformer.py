@@ -34,6 +34,7 @@ from ._input import FLOATS, checked_rows, column_namer, float_dtype
 from ._random import draw_seed, scoped_seed
 from .assembly import SKORCH_PREFIXES, finish, streamed_net, trained_net
 from .batches import Rows, working_units
+from .collapse import collapse_cure
 from .conditions import Conditions
 from .coordinates import (
     JACOBIAN_ROWS,
@@ -44,6 +45,7 @@ from .coordinates import (
     measure_coordinates,
     names_of_features,
 )
+from .exceptions import PosteriorCollapseWarning
 from .given import drawn_given, row_given
 from .incomplete import has_missing
 from .likelihoods import LIKELIHOODS
@@ -605,18 +607,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         n_inactive = int(self.coordinates_.inactive.sum())
         if n_inactive:
             n_active = self.n_components_ - n_inactive
-            advice = f"n_components={n_active} would do" if n_active else "X is noise to the model"
-            scale = net.module_.likelihood.scale
-            ratio = scale.max() / scale.min()
-            if net.module_.likelihood.shared_noise and ratio > 1e5:
-                advice = (
-                    f"the scales of the columns of X differ by a factor of {ratio:.0e}, and the "
-                    "least noise there can be hides the smaller ones: scale X, as by StandardScaler"
-                )
+            cure = collapse_cure(self, net.module_.likelihood, n_active)
             warnings.warn(
                 f"{n_inactive} of {self.n_components_} latent components carry less than 0.01 nats "
-                f"per row and are left as they are; {advice}.",
-                ConvergenceWarning,
+                f"per row and are left as they are; {cure}.",
+                # The closed form leaves off what the rows do not vary along: nothing collapsed.
+                PosteriorCollapseWarning if start is None else ConvergenceWarning,
                 stacklevel=4,
             )
         at_mean = None if C is None else np.zeros((1, C.shape[1]))

@@ -237,6 +237,12 @@ class Likelihood(nn.Module):
         """
         raise NotImplementedError
 
+    def at_noise_floor(self, outputs):
+        """Whether the noise of each column is about the least that the law has, (..., n_features):
+        its variance at most twice that. Of no column of laws without such a floor."""
+        shape = *outputs.shape[:-1], self.n_features
+        return torch.zeros(shape, dtype=torch.bool, device=outputs.device)
+
     def least_noise(self):
         """The least noise variance that a linear start can have, in squared units of
         `start_rows`."""

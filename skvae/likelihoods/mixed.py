@@ -180,6 +180,9 @@ class Mixed(Likelihood):
             for law, part in self._of_outputs(outputs)
         )
 
+    def at_noise_floor(self, outputs):
+        return self._joined(law.at_noise_floor(part) for law, part in self._of_outputs(outputs))
+
     def sample(self, outputs):
         return self._joined(law.sample(part) for law, part in self._of_outputs(outputs))
 

@@ -141,6 +141,10 @@ class QuantileGaussian(RealColumns):
         variance = COLUMN_NOISE_FLOOR + log_variance.clamp(max=_LOG_VARIANCE_CEILING).exp()
         return Normal(location, variance.sqrt(), validate_args=False)
 
+    def at_noise_floor(self, outputs):
+        log_variance = outputs.chunk(2, dim=-1)[1]
+        return self._where_varied(outputs, log_variance.exp() <= COLUMN_NOISE_FLOOR)
+
     def log_prob(self, outputs, x):
         law = self.law(outputs)
         low, high, slope = (

@@ -65,6 +65,12 @@ class RealColumns(Likelihood):
         self.feature_centre, self.feature_scale = self.centre, self.scale
         self._log_scale = torch.as_tensor(np.log(self.scale))
 
+    def _where_varied(self, outputs, at_floor):
+        """Which columns are at their floor, (..., n_features): a constant one has nowhere else to
+        be."""
+        varies = torch.as_tensor(self.varies, device=outputs.device)
+        return (varies & at_floor).expand(*outputs.shape[:-1], -1)
+
     def _set_robust_units(self, X):
         """Working units by the median and the range of the middle eight tenths, which is in that of
         a normal law's; where that is zero, by the column's standard deviation."""
@@ -135,6 +141,9 @@ class Gaussian(RealColumns):
         fill(self.log_noise, np.log(np.maximum(noise, _ABOVE_FLOOR * self._floor)))
         return self._location_start(start)
 
+    def at_noise_floor(self, outputs):
+        return self._where_varied(outputs, bool(self.log_noise.exp() <= self._floor))
+
     def least_noise(self):
         return (1 + _ABOVE_FLOOR) * self._floor * self._reference
 
@@ -172,6 +181,9 @@ class _NoiseOfColumns(RealColumns):
 
     def noise_variance(self):
         return COLUMN_NOISE_FLOOR + self.log_noise.exp()
+
+    def at_noise_floor(self, outputs):
+        return self._where_varied(outputs, self.log_noise.exp() <= COLUMN_NOISE_FLOOR)
 
     def decoder_start(self, start):
         noise = start.noise_variance / self.feature_scale**2 - COLUMN_NOISE_FLOOR
@@ -382,6 +394,10 @@ class HeteroscedasticGaussian(RealColumns):
         location, log_variance = outputs.chunk(2, dim=-1)
         variance = COLUMN_NOISE_FLOOR + log_variance.clamp(max=_LOG_VARIANCE_CEILING).exp()
         return Normal(location, variance.sqrt(), validate_args=False)
+
+    def at_noise_floor(self, outputs):
+        log_variance = outputs.chunk(2, dim=-1)[1]
+        return self._where_varied(outputs, log_variance.exp() <= COLUMN_NOISE_FLOOR)
 
     def decoder_start(self, start):
         weight, bias = self._location_start(start)

@@ -1,0 +1,313 @@
+"""Findings: what is wrong with a fitted model, in words, and what to change.
+
+Each rule reads what was measured and the parameters, and names one thing. A "warning" is a fault
+of the model; a "note" is worth knowing, and a sound model may have it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .collapse import collapse_cure, trained_to_collapse
+from .likelihoods import LIKELIHOODS
+from .vae import INACTIVE_NATS
+
+# Standard errors beyond which a difference between means over rows is not chance.
+ERRORS = 3.0
+# A difference of the prior from q(z) below this, in nats per row, is not worth another prior.
+_LEAST_MISMATCH = 0.1
+# Of all that training gained the part that its second half did: gains that do not get smaller at
+# all have a half, and where they have dwindled to a tenth twice the epochs would hardly be seen.
+_STILL_STEEP, _STILL_GAINING = 0.5, 0.1
+# Draws that a score should rest on at least.
+_LEAST_EFFECTIVE = 10
+# Part of the rows that have a column's noise at its floor.
+_PART_AT_FLOOR = 0.1
+_NAMED_COLUMNS = 3
+
+
+class Finding(NamedTuple):
+    """One thing that a diagnosis names.
+
+    Attributes
+    ----------
+    name : str
+        "posterior_collapse", "unused_components", "overfitting", "undertrained",
+        "worse_than_linear", "noise_at_floor", "wrong_likelihood", "prior_mismatch" or
+        "few_effective_draws".
+    severity : {"warning", "note"}
+    words : str
+        What is the matter.
+    cure : str
+        What to change.
+    """
+
+    name: str
+    severity: str
+    words: str
+    cure: str
+
+
+def findings_of(model, measured):
+    """What is to be said of a model.
+
+    Parameters
+    ----------
+    model : VAETransformer
+    measured : Diagnosis
+        Without findings.
+
+    Returns
+    -------
+    findings : tuple of Finding
+        Warnings first.
+    """
+    found = [finding for rule in RULES if (finding := rule(model, measured)) is not None]
+    return tuple(sorted(found, key=lambda finding: finding.severity != "warning"))
+
+
+def _collapse(model, measured):
+    silent = ~measured.active | (measured.component_nats < INACTIVE_NATS)
+    if not silent.any():
+        return None
+    n_active = int((~silent).sum())
+    words = (
+        f"{silent.sum()} of {len(silent)} components say nothing of the rows (less than "
+        f"{INACTIVE_NATS:g} nats, or a variance of the posterior mean of less than 0.01 of the "
+        f"latent's): {_listed(np.flatnonzero(silent))}."
+    )
+    cure = collapse_cure(model, model.net_.module_.likelihood, n_active)
+    if measured.is_linear_start:
+        words += " The model is the linear start: the rows do not vary along them."
+        return Finding("unused_components", "note", words, cure)
+    if not trained_to_collapse(model):
+        words += " Training from PCA switched them off, as the ELBO asks: they are not needed."
+        return Finding("unused_components", "note", words, cure)
+    return Finding("posterior_collapse", "warning", words, cure)
+
+
+def _is_worse(measured):
+    """Whether rows are beyond chance less likely than under the linear start."""
+    if measured.linear_gain is None:
+        return False
+    return measured.linear_gain < -ERRORS * measured.linear_gain_error
+
+
+def _is_overfitted(measured):
+    """Whether rows that were not trained on are beyond chance less likely than those that were, and
+    training made it so: a gap alone every fit has."""
+    if measured.train_gap is None or measured.is_linear_start:
+        return False
+    if not measured.train_gap > ERRORS * measured.train_gap_error:
+        return False
+    # Nothing kept training from going on where only the training rows gain.
+    unchecked = not measured.selected and measured.training_gain is not None
+    return _is_worse(measured) or (unchecked and measured.excess_gap > measured.training_gain / 2)
+
+
+def _overfitting(model, measured):
+    if not _is_overfitted(measured):
+        return None
+    words = (
+        f"The rows that were trained on are {measured.train_gap:.3g} ± "
+        f"{measured.train_gap_error:.2g} nats likelier each than these"
+    )
+    if _is_worse(measured):
+        words += (
+            f", which are {-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less "
+            "likely than under the linear start"
+        )
+    words += ". (Or these rows are of another kind.)"
+    if not measured.selected:
+        cure = (
+            "early_stopping=True keeps the epoch that is best on held-out rows; else fewer epochs "
+            "or smaller hidden_layer_sizes"
+        )
+    else:
+        cure = "smaller hidden_layer_sizes, fewer n_components, a larger validation_fraction"
+    return Finding("overfitting", "warning", words, cure)
+
+
+def _undertrained(model, measured):
+    epochs, gain = measured.n_epochs, measured.late_gain
+    if epochs is None or epochs < measured.max_epochs or measured.is_linear_start:
+        return None
+    if epochs == 0 or (_is_worse(measured) and not _is_overfitted(measured)):
+        if not _is_worse(measured):
+            return None
+        words = (
+            f"Training ended with epoch {epochs}, where max_epochs ended it, and rows are "
+            f"{-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less likely than "
+            "under the linear start, which takes no training."
+        )
+        severity = "warning"
+    else:
+        if gain is None or _is_overfitted(measured):
+            return None
+        least = max(_STILL_GAINING * measured.total_gain, 2 * measured.total_gain_error)
+        if not gain > least:
+            return None
+        of_rows = "held-out rows" if measured.selected else "training rows"
+        words = (
+            f"Training ended with epoch {epochs}, where max_epochs ended it, still gaining: "
+            f"{gain:.3g} of {measured.total_gain:.3g} nats per row of the {of_rows} came in the "
+            "second half."
+        )
+        severity = "warning" if gain > _STILL_STEEP * measured.total_gain else "note"
+    cure = f"max_epochs above {epochs}"
+    if model.init == "random":
+        cure += "; init='pca' starts where a linear model ends"
+    return Finding("undertrained", severity, words, cure)
+
+
+def _worse_than_linear(model, measured):
+    explained = _is_overfitted(measured) or _undertrained(model, measured) is not None
+    if not _is_worse(measured) or explained:
+        return None
+    words = (
+        f"Rows are {-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less likely "
+        "than under the linear start, which takes no training."
+    )
+    cures = []
+    if model.init == "random":
+        cures.append("init='pca'")
+    if model.beta != 1:
+        cures.append(f"beta=1 (it is {model.beta:g}), with which training maximizes likelihood")
+    if not measured.selected:
+        cures.append("early_stopping=True")
+    cures = cures or ["a lower lr, or max_epochs=0, which is the linear model"]
+    return Finding("worse_than_linear", "warning", words, "; ".join(cures))
+
+
+def _noise_at_floor(model, measured):
+    at_floor = measured.noise_at_floor > _PART_AT_FLOOR
+    if not at_floor.any():
+        return None
+    words = (
+        f"The noise of {at_floor.sum()} of {len(at_floor)} columns is at the least that the law "
+        f"allows: {_called(measured, at_floor, measured.noise_at_floor)}. Their reconstruction is "
+        "perfect, or nearly, and a density without a bound: the score says more of the floor than "
+        "of the rows."
+    )
+    cure = (
+        "fewer n_components; leave out columns that others determine; for columns of few values "
+        "a law of those (counts, 'categorical', 'quantile_gaussian')"
+    )
+    return Finding("noise_at_floor", "warning", words, cure)
+
+
+def _wrong_likelihood(model, measured):
+    off = measured.replicates.off
+    if not off.any():
+        return None
+    worst = measured.replicates.distance[off].max()
+    words = (
+        f"{off.sum()} of {len(off)} columns do not come back even at the rows' own latents: "
+        f"{_called(measured, off, measured.replicates.distance)}. Of the furthest one, {worst:.0%} "
+        "of what the model draws is elsewhere: p(x|z) is not its law"
+    )
+    # What is worse than the linear start may have its noise from there.
+    worse = _is_worse(measured)
+    words += ", or not yet, as the model is." if worse else "."
+    severity = "note" if worse else "warning"
+    return Finding("wrong_likelihood", severity, words, "; ".join(_laws_instead(measured, off)))
+
+
+def _laws_instead(measured, off):
+    """What to take as law of columns that are off, the advice for most of them first."""
+    cures = []
+    for j in np.flatnonzero(off):
+        law = measured.laws[j]
+        if measured.drowned[j]:
+            cure = (
+                "columns beside which the one noise variance of all is large: scale X, as by "
+                "StandardScaler, or likelihood='diagonal_gaussian'"
+            )
+        elif measured.column_kinds[j] == "binary" and law != "bernoulli":
+            cure = "likelihood 'bernoulli' for columns of 0 and 1"
+        elif measured.column_kinds[j] == "count" and law not in _OF_COUNTS:
+            cure = "likelihood 'negative_binomial' for counts, or 'quantile_gaussian'"
+        elif law not in ("quantile_gaussian", "categorical"):
+            cure = "likelihood='quantile_gaussian', which takes columns of any shape"
+        else:
+            cure = "more n_components or max_epochs: the law itself has any shape"
+        cures.append(cure)
+    return sorted(set(cures), key=lambda cure: (-cures.count(cure), cure))
+
+
+_OF_COUNTS = "negative_binomial", "zero_inflated_negative_binomial", "multinomial", "categorical"
+
+
+def law_name(law):
+    """The name under which a law is known, or that of its class."""
+    return next(
+        (name for name, kind in LIKELIHOODS.items() if type(law) is kind), type(law).__name__
+    )
+
+
+def _prior_mismatch(model, measured):
+    gain, error = measured.prior_gain, measured.prior_gain_error
+    large = gain > max(_LEAST_MISMATCH, ERRORS * error)
+    only_samples = measured.samples.off & ~measured.replicates.off
+    if not (large or only_samples.any()):
+        return None
+    words = "p(z) is not where the encoder puts the rows: "
+    if large:
+        words += (
+            f"a mixture fitted to it would save {gain:.3g} ± {error:.2g} of the "
+            f"{measured.kl:.3g} nats of KL, on rows that it has not seen. "
+        )
+    if only_samples.any():
+        words += (
+            f"Samples have {only_samples.sum()} columns off that come back at the rows' own "
+            f"latents ({_called(measured, only_samples, measured.samples.distance)}). "
+        )
+    words += "This spoils samples and scores; `transform` it leaves as it is."
+    # More of the KL term is spent on where rows are not than on telling them apart.
+    severity = "warning" if large and gain > measured.kl / 2 else "note"
+    cures = []
+    if model.beta < 1:
+        cures.append(f"beta=1 (it is {model.beta:g}, which lets the latents leave the prior)")
+    if model.net_.module_.prior.standard:
+        cures.append("prior='fitted' takes no more training, prior='flow' learns with it")
+    else:
+        cures.append("more max_epochs, for the prior to follow; prior='flow'")
+    return Finding("prior_mismatch", severity, words, "; ".join(cures))
+
+
+def _few_effective_draws(model, measured):
+    size = measured.effective_sample_size
+    if size >= min(_LEAST_EFFECTIVE, measured.n_draws / 2):
+        return None
+    words = (
+        f"The score of the median row rests on {size:.1f} of its {measured.n_draws} draws: it is "
+        "noisy, and too low. The posterior q(z|x) is "
+        f"{measured.gap:.2g} nats or more from the exact one."
+    )
+    cure = "more n_importance_samples in scores; n_importance_samples_train above 1 in the fit"
+    return Finding("few_effective_draws", "note", words, cure)
+
+
+RULES = (
+    _collapse,
+    _overfitting,
+    _undertrained,
+    _worse_than_linear,
+    _noise_at_floor,
+    _wrong_likelihood,
+    _prior_mismatch,
+    _few_effective_draws,
+)
+
+
+def _listed(positions):
+    few = ", ".join(str(i) for i in positions[:8])
+    return few + (", ..." if len(positions) > 8 else "")
+
+
+def _called(measured, chosen, size):
+    """The columns that have most of something, by name, with how much."""
+    most = np.argsort(np.where(chosen, -size, np.inf), kind="stable")
+    most = most[: min(_NAMED_COLUMNS, chosen.sum())]
+    named = ", ".join(f"{measured.feature_names[j]} {size[j]:.2f}" for j in most)
+    return named + (", ..." if chosen.sum() > len(most) else "")
