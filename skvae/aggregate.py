@@ -98,7 +98,7 @@ def aggregate(net, loc, root, z):
         mismatch = (of_components - _log_normal(z, torch.ones(()))).mean(0).numpy()
     return Aggregate(
         information=float((log_own - log_q).mean()),
-        mismatch=float((log_q - log_prior(net, z.numpy())).mean()),
+        mismatch=float((log_q.numpy() - log_prior(net, z.numpy())).mean()),
         component_information=(own - of_components).mean(0).numpy(),
         component_mismatch=mismatch,
     )

@@ -104,9 +104,10 @@ class Diagnosis:
         How much likelier the rows are that were trained on: log p(x) of `X_train` less that of X,
         or, without these, the training objective in the epoch that was kept less that on X (about 0
         where X is what was trained on). None where neither is there to compare.
-    training_gain, excess_gap : float or None
+    training_gain, excess_gap, excess_gap_error : float or None
         What training gained on the training rows, above the start, and how much less than that it
-        gained on X: with `X_train` by the linear start, without by the first epoch.
+        gained on X, with its standard error: with `X_train` by the linear start, row by row,
+        without by the first epoch, and `train_gap` itself.
     n_epochs, max_epochs : int or None
         Epochs that were trained and that would have been; None after `partial_fit`.
     best_epoch : int
@@ -171,6 +172,7 @@ class Diagnosis:
     train_gap_error: float | None
     training_gain: float | None
     excess_gap: float | None
+    excess_gap_error: float | None
     n_epochs: int | None
     max_epochs: int | None
     best_epoch: int
@@ -549,6 +551,8 @@ def _linear_scores(model, rows, train, seed, n_draws):
     try:
         for source, fitted, judged in fits:
             start = _linear_start(model, *source.part(fitted), seed)
+            if not model.net_.module_.likelihood.same_measure(start.net_.module_.likelihood):
+                return None, None, _OTHER_MEASURE
             scores[judged] = _scores_by(start, rows, judged, seed, n_draws)
             if train is not None:
                 of_train = _scores_by(start, train, slice(None), seed, n_draws)
@@ -557,12 +561,20 @@ def _linear_scores(model, rows, train, seed, n_draws):
     return scores, of_train, ""
 
 
+_OTHER_MEASURE = (
+    "No comparison with the linear start: fitted to half of these rows it takes other values for "
+    "repeated ones, whose probabilities are no densities. With X_train there is one."
+)
+
+
 def _linear_start(model, X, C, seed):
     n_rows = _num_samples(X)
     start = clone(model).set_params(
         n_components=min(model.n_components_, n_rows - 1, model.net_.module_.likelihood.n_inputs),
         likelihood=model.likelihood_,
         prior="normal",
+        # Networks would be silent.
+        network="linear",
         init="pca",
         max_epochs=0,
         warm_start=False,
@@ -596,6 +608,7 @@ def _gains_of(model, rows, train, bounds, of_linear, seed, n_draws):
         "train_gap_error": None,
         "training_gain": None,
         "excess_gap": None,
+        "excess_gap_error": None,
     }
     if linear is not None:
         gain = bounds["log_prob"] - linear
@@ -607,9 +620,11 @@ def _gains_of(model, rows, train, bounds, of_linear, seed, n_draws):
         measured["train_gap"] = float(of_train.mean() - bounds["log_prob"].mean())
         measured["train_gap_error"] = float(np.hypot(_error(of_train), _error(bounds["log_prob"])))
         if linear_of_train is not None:
-            training_gain = float((of_train - linear_of_train).mean())
-            measured["training_gain"] = training_gain
-            measured["excess_gap"] = training_gain - measured["linear_gain"]
+            gain_of_train = of_train - linear_of_train
+            measured["training_gain"] = float(gain_of_train.mean())
+            measured["excess_gap"] = measured["training_gain"] - measured["linear_gain"]
+            errors = _error(gain_of_train), measured["linear_gain_error"]
+            measured["excess_gap_error"] = float(np.hypot(*errors))
         return measured
     return measured | _gaps_by_history(model, bounds)
 
@@ -627,12 +642,13 @@ def _gaps_by_history(model, bounds):
     free = np.maximum(criterion.free_bits - kl.mean(axis=0), 0.0).sum()
     losses = [epoch["train_loss"] for epoch in history]
     gap = float(-losses[kept - 1] - (objective.mean() - criterion.beta * free))
-    spread = objective.std(ddof=1)
+    error = float(objective.std(ddof=1) * np.sqrt(1 / len(objective) + 1 / model.n_samples_))
     return {
         "train_gap": gap,
-        "train_gap_error": float(spread * np.sqrt(1 / len(objective) + 1 / model.n_samples_)),
+        "train_gap_error": error,
         "training_gain": float(losses[0] - losses[kept - 1]),
         "excess_gap": gap,
+        "excess_gap_error": error,
     }
 
 

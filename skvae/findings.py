@@ -98,11 +98,15 @@ def _is_overfitted(measured):
     training made it so: a gap alone every fit has."""
     if measured.train_gap is None or measured.is_linear_start:
         return False
-    if not measured.train_gap > ERRORS * measured.train_gap_error:
+    gap, error = measured.train_gap, measured.train_gap_error
+    if _is_worse(measured):
+        return gap > ERRORS * error
+    # Held-out rows kept training from going on where only the training rows gain.
+    if measured.selected or measured.training_gain is None:
         return False
-    # Nothing kept training from going on where only the training rows gain.
-    unchecked = not measured.selected and measured.training_gain is not None
-    return _is_worse(measured) or (unchecked and measured.excess_gap > measured.training_gain / 2)
+    # More than half of what training gained is of the training rows alone.
+    lost = measured.excess_gap - measured.training_gain / 2
+    return lost > ERRORS * measured.excess_gap_error and measured.excess_gap > 0
 
 
 def _overfitting(model, measured):
@@ -129,35 +133,46 @@ def _overfitting(model, measured):
 
 
 def _undertrained(model, measured):
-    epochs, gain = measured.n_epochs, measured.late_gain
+    epochs = measured.n_epochs
     if epochs is None or epochs < measured.max_epochs or measured.is_linear_start:
         return None
-    if epochs == 0 or (_is_worse(measured) and not _is_overfitted(measured)):
-        if not _is_worse(measured):
-            return None
-        words = (
-            f"Training ended with epoch {epochs}, where max_epochs ended it, and rows are "
-            f"{-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less likely than "
-            "under the linear start, which takes no training."
-        )
-        severity = "warning"
-    else:
-        if gain is None or _is_overfitted(measured):
-            return None
-        least = max(_STILL_GAINING * measured.total_gain, 2 * measured.total_gain_error)
-        if not gain > least:
-            return None
+    if _is_overfitted(measured):
+        return None
+    part = _still_gaining(measured)
+    # Rows that are trained on gain as long as there are epochs, whether others do or not.
+    least = _STILL_GAINING if measured.selected or _is_worse(measured) else _STILL_STEEP
+    # With another beta training maximizes something else than likelihood.
+    behind = _is_worse(measured) and model.beta == 1
+    if epochs == 0 and behind:
+        words = "The model has the random weights that training would begin with."
+    elif part > least and (behind or measured.best_epoch > 0):
         of_rows = "held-out rows" if measured.selected else "training rows"
         words = (
             f"Training ended with epoch {epochs}, where max_epochs ended it, still gaining: "
-            f"{gain:.3g} of {measured.total_gain:.3g} nats per row of the {of_rows} came in the "
-            "second half."
+            f"{measured.late_gain:.3g} of {measured.total_gain:.3g} nats per row of the {of_rows} "
+            "came in the second half."
         )
-        severity = "warning" if gain > _STILL_STEEP * measured.total_gain else "note"
+    else:
+        return None
+    if behind:
+        words += (
+            f" Rows are {-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less "
+            "likely than under the linear start, which takes no training."
+        )
+    severity = "warning" if behind or part > _STILL_STEEP else "note"
     cure = f"max_epochs above {epochs}"
     if model.init == "random":
         cure += "; init='pca' starts where a linear model ends"
     return Finding("undertrained", severity, words, cure)
+
+
+def _still_gaining(measured):
+    """The part of training's gain that its second half had; 0 where that may be chance."""
+    gain, total = measured.late_gain, measured.total_gain
+    if gain is None or not gain > 2 * measured.total_gain_error:
+        return 0.0
+    # A second half that made good what the first one lost.
+    return gain / total if total > gain else 1.0
 
 
 def _worse_than_linear(model, measured):
@@ -175,6 +190,8 @@ def _worse_than_linear(model, measured):
         cures.append(f"beta=1 (it is {model.beta:g}), with which training maximizes likelihood")
     if not measured.selected:
         cures.append("early_stopping=True")
+    if measured.n_epochs is not None and 0 < measured.n_epochs == measured.max_epochs:
+        cures.append("more max_epochs")
     cures = cures or ["a lower lr, or max_epochs=0, which is the linear model"]
     return Finding("worse_than_linear", "warning", words, "; ".join(cures))
 

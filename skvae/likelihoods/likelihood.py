@@ -237,6 +237,11 @@ class Likelihood(nn.Module):
         """
         raise NotImplementedError
 
+    def same_measure(self, other):
+        """Whether log-probabilities are those of the same measure as under another fit of this law,
+        so that they may be compared."""
+        return True
+
     def at_noise_floor(self, outputs):
         """Whether the noise of each column is about the least that the law has, (..., n_features):
         its variance at most twice that. Of no column of laws without such a floor."""

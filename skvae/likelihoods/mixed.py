@@ -180,6 +180,9 @@ class Mixed(Likelihood):
             for law, part in self._of_outputs(outputs)
         )
 
+    def same_measure(self, other):
+        return all(a.same_measure(b) for a, b in zip(self.laws, other.laws, strict=True))
+
     def at_noise_floor(self, outputs):
         return self._joined(law.at_noise_floor(part) for law, part in self._of_outputs(outputs))
 

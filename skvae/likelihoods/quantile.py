@@ -141,6 +141,11 @@ class QuantileGaussian(RealColumns):
         variance = COLUMN_NOISE_FLOOR + log_variance.clamp(max=_LOG_VARIANCE_CEILING).exp()
         return Normal(location, variance.sqrt(), validate_args=False)
 
+    def same_measure(self, other):
+        # Values that repeat have probabilities, the others densities.
+        same_atoms = np.array_equal(self.atom_values, other.atom_values, equal_nan=True)
+        return same_atoms and np.array_equal(self.decimals, other.decimals)
+
     def at_noise_floor(self, outputs):
         log_variance = outputs.chunk(2, dim=-1)[1]
         return self._where_varied(outputs, log_variance.exp() <= COLUMN_NOISE_FLOOR)

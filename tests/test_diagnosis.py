@@ -1,0 +1,635 @@
+"""diagnose: its numbers against closed forms and brute force, faults that it has to name, and sound
+models that it must not accuse."""
+
+import math
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
+from scipy.stats import chi2, ks_2samp, multivariate_normal, norm
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skvae import PosteriorCollapseWarning, VAEOutlierDetector, VAETransformer, diagnose
+from skvae.aggregate import aggregate, gain_of_fitted_prior
+from skvae.likelihoods import LIKELIHOODS
+from skvae.marginal_checks import LEAST_DISTANCE, compare_marginals
+from skvae.reports import Message, Section, as_html, as_text
+
+IRIS = load_iris().data
+WINE = StandardScaler().fit_transform(load_wine().data)
+
+
+def linear_rows(n, k, d, seed=0):
+    random = np.random.RandomState(seed)
+    return random.normal(size=(n, k)) @ random.normal(size=(k, d)) + random.normal(size=(n, d))
+
+
+def counts(n=400, seed=0):
+    random = np.random.RandomState(seed)
+    rates = np.exp(0.5 * random.normal(size=(n, 2)) @ random.normal(size=(2, 5)) + 0.5)
+    return random.poisson(rates).astype(float)
+
+
+def mixed_table(n=400, seed=0):
+    random = np.random.RandomState(seed)
+    height, kind = random.normal(170, 8, n), random.choice(["a", "b", "c"], n)
+    weight = np.exp(random.normal(height / 100, 0.2))
+    visits = random.poisson(2, n) + 3 * (kind == "a")
+    return pd.DataFrame({"height": height, "weight": weight, "kind": kind, "visits": visits})
+
+
+def names(findings):
+    return [finding.name for finding in findings]
+
+
+def zero_epochs(k=2, **parameters):
+    return VAETransformer(k, max_epochs=0, random_state=0, **parameters)
+
+
+class TestBounds:
+    def test_at_zero_epochs_are_pcas(self):
+        X_train, X = train_test_split(WINE, random_state=0)
+        diagnosis = diagnose(zero_epochs(3).fit(X_train), X, X_train=X_train)
+        pca = PCA(3).fit(X_train)
+        assert diagnosis.log_prob == pytest.approx(pca.score(X), rel=1e-6)
+        # The posterior is exact: any draw has the same weight.
+        assert diagnosis.elbo == pytest.approx(pca.score(X), rel=1e-6)
+        assert diagnosis.gap == pytest.approx(0, abs=1e-6)
+        assert diagnosis.effective_sample_size == pytest.approx(100, rel=1e-6)
+        gap = pca.score(X_train) - pca.score(X)
+        assert diagnosis.train_gap == pytest.approx(gap, rel=1e-6)
+        errors = [pca.score_samples(rows).std(ddof=1) / len(rows) ** 0.5 for rows in (X, X_train)]
+        assert diagnosis.train_gap_error == pytest.approx(np.hypot(*errors), rel=1e-6)
+        assert diagnosis.is_linear_start and diagnosis.linear_gain == 0
+
+    def test_after_training_are_those_of_the_estimator(self, iris_model):
+        diagnosis = diagnose(iris_model, IRIS)
+        terms = iris_model.elbo(IRIS)
+        # By other draws of q(z|x), 100 a row.
+        assert diagnosis.elbo == pytest.approx(terms.elbo.mean(), abs=0.02)
+        assert diagnosis.kl == pytest.approx(terms.kl.sum(axis=1).mean(), rel=1e-6)
+        assert diagnosis.log_prob == pytest.approx(iris_model.score(IRIS), abs=0.02)
+        assert diagnosis.elbo == pytest.approx(diagnosis.reconstruction - diagnosis.kl)
+        assert diagnosis.gap == pytest.approx(diagnosis.log_prob - diagnosis.elbo) and (
+            diagnosis.gap > 0
+        )
+        assert_allclose(diagnosis.component_kl, terms.kl.mean(axis=0), rtol=1e-6)
+
+    def test_the_gain_over_the_linear_start_is_that_over_pca(self):
+        X_train, X = train_test_split(WINE, random_state=0)
+        vae = VAETransformer(2, max_epochs=15, early_stopping=False, random_state=0).fit(X_train)
+        diagnosis = diagnose(vae, X, X_train=X_train)
+        pca = PCA(2).fit(X_train)
+        gain = vae.score_samples(X) - pca.score_samples(X)
+        assert diagnosis.linear_gain == pytest.approx(gain.mean(), abs=0.03)
+        error = gain.std(ddof=1) / math.sqrt(len(X))
+        assert diagnosis.linear_gain_error == pytest.approx(error, rel=0.1)
+        of_train = (vae.score_samples(X_train) - pca.score_samples(X_train)).mean()
+        assert diagnosis.training_gain == pytest.approx(of_train, abs=0.03)
+        assert diagnosis.excess_gap == pytest.approx(of_train - gain.mean(), abs=0.05)
+
+    def test_without_training_rows_pca_is_fitted_to_the_other_half(self):
+        X = linear_rows(3000, 2, 6)
+        vae = VAETransformer(2, max_epochs=1, early_stopping=False, random_state=0).fit(X)
+        diagnosis = diagnose(vae, X, random_state=0)
+        halves = X[::2], X[1::2]
+        crossed = np.mean([PCA(2).fit(a).score(b) for a, b in (halves, halves[::-1])])
+        # Other halves, of the same law: by (parameters / rows) of each other.
+        expected = vae.score(X) - crossed
+        assert diagnosis.linear_gain == pytest.approx(expected, abs=0.02)
+
+    def test_the_gap_by_the_history_is_that_of_the_objective(self):
+        vae = VAETransformer(2, max_epochs=5, early_stopping=False, random_state=0).fit(IRIS)
+        diagnosis = diagnose(vae, IRIS[::2])
+        terms = vae.elbo(IRIS[::2])
+        expected = -vae.history_[-1]["train_loss"] - terms.elbo.mean()
+        assert diagnosis.train_gap == pytest.approx(expected, abs=0.02)
+        losses = vae.history_[:, "train_loss"]
+        assert diagnosis.training_gain == pytest.approx(losses[0] - losses[-1])
+        assert diagnosis.late_gain == pytest.approx(losses[1] - losses[4])
+
+    def test_the_course_of_training_is_that_of_the_history(self, iris_model):
+        diagnosis = diagnose(iris_model, IRIS)
+        losses = iris_model.history_[:, "valid_loss"]
+        best = dict(iris_model.net_.callbacks_)["best_epoch"]
+        assert diagnosis.n_epochs == len(losses) and diagnosis.selected
+        assert diagnosis.best_epoch == iris_model.best_epoch_
+        assert diagnosis.total_gain == pytest.approx(best.start_loss() - losses[-1])
+        assert diagnosis.late_gain == pytest.approx(losses[len(losses) // 2 - 1] - losses[-1])
+
+
+class TestLatents:
+    def test_kl_of_components_at_zero_epochs(self):
+        diagnosis = diagnose(zero_epochs(4).fit(WINE), WINE)
+        pca, n = PCA(4).fit(WINE), len(WINE)
+        ratio = pca.explained_variance_ / pca.noise_variance_
+        # (1/2) log(l / s2), but that means over n rows stand for n - 1.
+        assert_allclose(diagnosis.component_kl, 0.5 * np.log(ratio) - 0.5 * (1 - 1 / ratio) / n)
+        assert_allclose(diagnosis.mean_variance, (1 - 1 / ratio) * (n - 1) / n)
+        assert diagnosis.active.all() and diagnosis.n_active == 4
+
+    def test_information_in_the_gaussian_case(self):
+        # There q(z) is p(z), and each latent's mutual information with the rows its KL.
+        X = linear_rows(2000, 2, 6)
+        diagnosis = diagnose(zero_epochs(2).fit(X), X, random_state=0)
+        pca = PCA(2).fit(X)
+        expected = 0.5 * np.log(pca.explained_variance_ / pca.noise_variance_)
+        assert_allclose(diagnosis.component_information, expected, atol=0.1)
+        assert diagnosis.information == pytest.approx(expected.sum(), abs=0.15)
+        assert_allclose(diagnosis.component_mismatch, 0, atol=0.03)
+        assert abs(diagnosis.mismatch) < 0.05 and abs(diagnosis.total_correlation) < 0.05
+        assert abs(diagnosis.prior_gain) < 0.03
+
+    @pytest.mark.parametrize("correlated", [False, True])
+    def test_aggregate_is_what_scipy_sums(self, correlated):
+        random, n, k = np.random.RandomState(0), 30, 3
+        loc, root = random.normal(size=(n, k)), random.uniform(0.2, 1, size=(n, k))
+        roots = np.array([np.diag(row) for row in root])
+        if correlated:
+            root = roots = roots + np.tril(random.normal(size=(n, k, k)), -1)
+        z = loc + np.einsum("nij,nj->ni", roots, random.normal(size=(n, k)))
+        laws = [multivariate_normal(m, r @ r.T) for m, r in zip(loc, roots, strict=True)]
+        own = np.array([law.logpdf(row) for law, row in zip(laws, z, strict=True)])
+        mean = np.log(np.mean([law.pdf(z) for law in laws], axis=0))
+        deviation = np.sqrt((roots**2).sum(axis=2))
+        of_latents = norm.pdf(z[:, None], loc, deviation).mean(axis=1)
+        net = zero_epochs(k).fit(WINE).net_
+        found = aggregate(net, loc, root, z)
+        assert found.information == pytest.approx((own - mean).mean())
+        prior = norm.logpdf(z)
+        assert found.mismatch == pytest.approx((mean - prior.sum(axis=1)).mean())
+        of_components = norm.logpdf(z, loc, deviation) - np.log(of_latents)
+        assert_allclose(found.component_information, of_components.mean(axis=0))
+        mismatches = (np.log(of_latents) - prior).mean(axis=0)
+        assert_allclose(found.component_mismatch, mismatches)
+        assert found.total_correlation == pytest.approx(found.mismatch - mismatches.sum())
+
+    def test_mismatch_of_a_gaussian_that_is_not_the_prior(self):
+        random, n = np.random.RandomState(0), 2000
+        net = zero_epochs(2).fit(WINE).net_
+        shift, spread, own = np.array([0.5, 0.0]), np.array([1.0, 1.5]), 0.4
+        loc, root = shift + spread * random.normal(size=(n, 2)), np.full((n, 2), own)
+        z = loc + own * random.normal(size=(n, 2))
+        variance = spread**2 + own**2
+        expected = 0.5 * (variance + shift**2 - 1 - np.log(variance))
+        found = aggregate(net, loc, root, z)
+        assert_allclose(found.component_mismatch, expected, atol=0.1)
+        assert found.mismatch == pytest.approx(expected.sum(), abs=0.15)
+        information = 0.5 * np.log(variance / own**2)
+        assert_allclose(found.component_information, information, atol=0.1)
+        gain, error = gain_of_fitted_prior(net, loc, root, 0)
+        assert abs(gain - expected.sum()) < 4 * error + 0.01 and error < 0.06
+
+    def test_latents_apart_say_log_n_and_no_more(self):
+        net, n = zero_epochs(2).fit(WINE).net_, 50
+        loc = np.column_stack([np.arange(n), np.zeros(n)])
+        found = aggregate(net, loc, np.full((n, 2), 1e-3), loc)
+        assert found.information == pytest.approx(math.log(n))
+        assert found.component_information[0] == pytest.approx(math.log(n))
+        assert found.component_information[1] == pytest.approx(0, abs=1e-12)
+
+    @pytest.mark.parametrize("prior", ["mixture", "vamp", "flow", "fitted"])
+    def test_with_a_joint_prior(self, prior):
+        vae = VAETransformer(2, prior=prior, max_epochs=3, random_state=0).fit(IRIS)
+        diagnosis = diagnose(vae, IRIS, n_draws=20)
+        assert diagnosis.component_kl is diagnosis.component_mismatch is None
+        assert diagnosis.total_correlation is None
+        # What the latents say of the rows needs no prior.
+        assert diagnosis.active.all() and (diagnosis.component_information > 0.1).all()
+        # By the draws, one a row and twenty.
+        total = diagnosis.information + diagnosis.mismatch
+        assert total == pytest.approx(diagnosis.kl, abs=0.4)
+        assert "joint prior" in str(diagnosis)
+
+
+class TestMarginals:
+    def test_distance_of_numbers(self):
+        random = np.random.RandomState(0)
+        X, Y = random.normal(size=(80, 3)), random.normal(size=(60, 3)) * [1, 2, 1] + [0, 0, 1]
+        X[::7, 0] = np.nan
+        check = compare_marginals(X, Y, np.zeros(3, bool))
+        for j in range(3):
+            x, y = X[:, j][~np.isnan(X[:, j])], Y[:, j]
+            at = np.concatenate([x, y])
+            apart = np.abs((x <= at[:, None]).mean(axis=1) - (y <= at[:, None]).mean(axis=1))
+            assert check.distance[j] == pytest.approx(apart.max())
+            # scipy's own choice of method is exact here.
+            exact = ks_2samp(x, y).pvalue
+            assert check.p_value[j] == pytest.approx(min(3 * exact, 1), rel=0.35, abs=1e-4)
+        assert check.off.tolist() == [False, False, True] or check.off[2]
+
+    def test_distance_of_categories(self):
+        X, Y = np.repeat([0, 1, 2], [50, 30, 20])[:, None], np.repeat([2, 0], [60, 40])[:, None]
+        check = compare_marginals(X.astype(float), Y.astype(float), np.array([True]))
+        assert check.distance[0] == pytest.approx((0.1 + 0.3 + 0.4) / 2)
+        # By hand: cells (observed - expected)^2 / expected, expected being the mean of both.
+        statistic = 2 * (25 / 45 + 225 / 15 + 400 / 40)
+        assert check.p_value[0] == pytest.approx(chi2.sf(statistic, 2))
+        assert check.off.all()
+
+    def test_one_category_is_not_off(self):
+        ones = np.ones((30, 1))
+        check = compare_marginals(ones, ones, np.array([True]))
+        assert check.distance[0] == 0 and check.p_value[0] == 1
+
+    def test_the_same_law_is_hardly_ever_off(self):
+        random, d = np.random.RandomState(0), 20
+        times_off = 0
+        for _ in range(200):
+            X, Y = random.normal(size=(2, 100, d))
+            times_off += compare_marginals(X, Y, np.zeros(d, bool)).off.any()
+        # 2 on average, if the level is 0.01; above 8 once in ten thousand.
+        assert times_off <= 8
+
+    def test_small_differences_of_many_rows_are_not_off(self):
+        random = np.random.RandomState(0)
+        X, Y = random.normal(size=(50_000, 1)), random.normal(0.1, 1, size=(50_000, 1))
+        check = compare_marginals(X, Y, np.array([False]))
+        assert check.p_value[0] < 1e-10 and check.distance[0] < LEAST_DISTANCE
+        assert not check.off[0]
+
+    def test_columns_of_a_linear_model_are_the_gaussian_ones(self):
+        # One column of two modes, which one component of nine cannot have: what comes back is a
+        # normal law of its mean and variance, whose distance is known.
+        random = np.random.RandomState(0)
+        X = random.normal(size=(5000, 9))
+        X[:, 4] = np.sign(X[:, 4])
+        diagnosis = diagnose(zero_epochs(1).fit(X), X, n_draws=5)
+        share = np.abs(zero_epochs(1).fit(X).components_[0, 4])
+        assert share < 0.5
+        for check in (diagnosis.replicates, diagnosis.samples):
+            assert check.off.tolist() == [j == 4 for j in range(9)]
+        # At -1 half of the rows are, and a sixth of the normal law.
+        expected = 0.5 - norm.cdf(-1)
+        assert diagnosis.samples.distance[4] == pytest.approx(expected, abs=0.03)
+
+
+@pytest.fixture(scope="module")
+def iris_model():
+    return VAETransformer(2, random_state=0).fit(IRIS)
+
+
+SOUND = {
+    "iris": (lambda: IRIS, {}),
+    "wine": (lambda: WINE, {}),
+    "breast_cancer": (
+        lambda: load_breast_cancer().data,
+        {"n_components": 5, "likelihood": "quantile_gaussian"},
+    ),
+    "counts": (counts, {"likelihood": "negative_binomial"}),
+    "table": (mixed_table, {"likelihood": "auto"}),
+    "linear": (lambda: linear_rows(300, 2, 8), {}),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_models_are_not_accused(name):
+    make, parameters = SOUND[name]
+    X = make()
+    vae = VAETransformer(random_state=0, **parameters).fit(X)
+    assert diagnose(vae, X, random_state=0).warnings == ()
+
+
+def test_sound_models_are_not_accused_on_rows_that_they_have_not_seen():
+    X_train, X = train_test_split(linear_rows(400, 2, 8), random_state=0)
+    vae = VAETransformer(2, random_state=0).fit(X_train)
+    for given in ({}, {"X_train": X_train}):
+        assert diagnose(vae, X, **given).warnings == ()
+
+
+class TestFaults:
+    @pytest.mark.parametrize("init", ["pca", "random"])
+    def test_collapse(self, init):
+        vae = VAETransformer(3, beta=20, init=init, max_epochs=60, early_stopping=False)
+        with pytest.warns(PosteriorCollapseWarning):
+            vae.set_params(random_state=0).fit(WINE)
+        diagnosis = diagnose(vae, WINE)
+        assert "posterior_collapse" in names(diagnosis.warnings)
+        finding = diagnosis.findings[names(diagnosis.findings).index("posterior_collapse")]
+        assert finding.words.startswith("3 of 3 components") and "beta=20" in finding.cure
+        assert ("init='pca'" in finding.cure) == (init == "random")
+        assert diagnosis.n_active == 0 and diagnosis.kl < 0.05
+
+    @pytest.mark.parametrize("given", [False, True], ids=["by the history", "X_train"])
+    def test_overfitting(self, given):
+        X_train, X = train_test_split(WINE, train_size=60, random_state=0)
+        vae = VAETransformer(
+            3,
+            max_epochs=200,
+            early_stopping=False,
+            optimizer__weight_decay=0.0,
+            random_state=0,
+        ).fit(X_train)
+        diagnosis = diagnose(vae, X, X_train=X_train if given else None)
+        assert names(diagnosis.warnings)[0] == "overfitting"
+        assert "early_stopping=True" in diagnosis.warnings[0].cure
+        assert "undertrained" not in names(diagnosis.findings)
+        # The cure helps.
+        vae.set_params(early_stopping=True, optimizer__weight_decay=0.01).fit(X_train)
+        assert diagnose(vae, X, X_train=X_train).warnings == ()
+
+    @pytest.mark.parametrize("max_epochs", [0, 1, 2])
+    def test_undertrained_from_random_weights(self, max_epochs):
+        vae = VAETransformer(2, init="random", max_epochs=max_epochs, random_state=0).fit(IRIS)
+        diagnosis = diagnose(vae, IRIS)
+        assert names(diagnosis.warnings) == ["undertrained"]
+        assert "init='pca'" in diagnosis.warnings[0].cure
+        assert diagnosis.linear_gain < -1
+
+    def test_undertrained_from_pca(self):
+        X = load_digits().data
+        vae = VAETransformer(8, max_epochs=2, hidden_layer_sizes=64, random_state=0).fit(X)
+        diagnosis = diagnose(vae, X, n_draws=10)
+        assert vae.best_epoch_ == 2 and diagnosis.linear_gain > 0
+        assert "undertrained" in names(diagnosis.warnings)
+
+    @pytest.mark.parametrize("max_epochs", [0, 10])
+    def test_wrong_likelihood_of_counts(self, max_epochs):
+        X = counts()
+        vae = VAETransformer(2, max_epochs=max_epochs, random_state=0).fit(X)
+        diagnosis = diagnose(vae, X)
+        assert "wrong_likelihood" in names(diagnosis.warnings)
+        cure = diagnosis.findings[names(diagnosis.findings).index("wrong_likelihood")].cure
+        assert "negative_binomial" in cure
+        # It is right; so is that of the counts' own model.
+        right = VAETransformer(2, likelihood="poisson", max_epochs=max_epochs, random_state=0)
+        assert not diagnose(right.fit(X), X).replicates.off.any()
+
+    def test_wrong_likelihood_of_single_columns(self):
+        random = np.random.RandomState(0)
+        table = pd.DataFrame(random.normal(size=(500, 5)), columns=list("abcde"))
+        table["c"] = np.where(random.uniform(size=500) < 0.5, -3, 3) + 0.3 * table["c"]
+        table["d"] = np.exp(table["d"])
+        table["e"] = (table["e"] > 0).astype(float)
+        diagnosis = diagnose(zero_epochs(1, likelihood="diagonal_gaussian").fit(table), table)
+        off = diagnosis.replicates.off
+        assert [c for c, wrong in zip(table, off, strict=True) if wrong][-2:] == ["d", "e"]
+        assert not off[:2].any()
+        (finding,) = diagnosis.warnings
+        assert finding.name == "wrong_likelihood"
+        assert "quantile_gaussian" in finding.cure and "bernoulli" in finding.cure
+
+    def test_columns_beside_which_the_shared_noise_is_large(self):
+        X = linear_rows(300, 2, 6) * [1, 1, 1, 1, 1, 0.01]
+        (finding,) = diagnose(zero_epochs(2).fit(X), X).warnings
+        assert finding.name == "wrong_likelihood" and finding.words.startswith("1 of 6")
+        assert "x5" in finding.words and "StandardScaler" in finding.cure
+        X = StandardScaler().fit_transform(X)
+        assert diagnose(zero_epochs(2).fit(X), X).warnings == ()
+
+    def test_noise_at_its_floor(self):
+        # As many components as columns: PCA leaves no noise.
+        diagnosis = diagnose(zero_epochs(4).fit(IRIS), IRIS)
+        assert names(diagnosis.warnings) == ["noise_at_floor"]
+        assert_array_equal(diagnosis.noise_at_floor, 1.0)
+        assert not diagnose(zero_epochs(3).fit(IRIS), IRIS).noise_at_floor.any()
+
+    def test_columns_whose_noise_is_at_its_floor_are_named(self):
+        X = linear_rows(200, 2, 4)
+        table = pd.DataFrame(np.column_stack([X, X[:, 1]]), columns=["a", "b", "c", "d", "b2"])
+        vae = zero_epochs(2, likelihood="diagonal_gaussian").fit(table)
+        diagnosis = diagnose(vae, table)
+        assert_array_equal(diagnosis.noise_at_floor, [0, 1, 0, 0, 1])
+        (finding,) = diagnosis.warnings
+        assert "b 1.00, b2 1.00" in finding.words
+
+    def test_a_constant_column_is_no_fault(self):
+        X = linear_rows(200, 2, 5)
+        X[:, 3] = 7.0
+        for likelihood in ("gaussian", "diagonal_gaussian", "quantile_gaussian"):
+            vae = zero_epochs(2, likelihood=likelihood).fit(X)
+            assert diagnose(vae, X).noise_at_floor[3] == 0
+
+    def test_prior_mismatch(self):
+        random = np.random.RandomState(0)
+        group = random.randint(3, size=600)
+        X = 10 * np.eye(3)[group] @ random.normal(size=(3, 6)) + random.normal(size=(600, 6))
+        diagnosis = diagnose(zero_epochs(2).fit(X), X)
+        found = dict(zip(names(diagnosis.findings), diagnosis.findings, strict=True))
+        assert "prior='fitted'" in found["prior_mismatch"].cure
+        assert diagnosis.prior_gain > 0.5
+        mended = diagnose(zero_epochs(2, prior="fitted").fit(X), X)
+        assert "prior_mismatch" not in names(mended.findings)
+        assert mended.log_prob - diagnosis.log_prob == pytest.approx(diagnosis.prior_gain, abs=0.3)
+
+    def test_components_that_rows_do_not_vary_along_are_no_fault(self):
+        X = np.random.RandomState(0).normal(size=(100, 6))
+        X[:, 3:] = X[:, :3]
+        with pytest.warns(ConvergenceWarning, match="2 of 5 latent components carry"):
+            vae = zero_epochs(5).fit(X)
+        diagnosis = diagnose(vae, X)
+        assert "posterior_collapse" not in names(diagnosis.findings)
+        finding = diagnosis.findings[names(diagnosis.findings).index("unused_components")]
+        assert finding.severity == "note" and "n_components=3 would do" in finding.cure
+        assert diagnosis.n_active == 3
+
+
+class TestCollapseWarning:
+    def test_is_a_convergence_warning(self):
+        assert issubclass(PosteriorCollapseWarning, ConvergenceWarning)
+
+    def test_says_what_to_change(self):
+        vae = VAETransformer(2, init="random", beta=50, max_epochs=40, random_state=0)
+        with pytest.warns(PosteriorCollapseWarning, match="beta=50 makes") as record:
+            vae.fit(WINE)
+        (message,) = [str(warning.message) for warning in record]
+        assert message.startswith("2 of 2 latent components carry less than 0.01 nats per row")
+        assert "init='pca'" in message
+
+    def test_the_closed_form_has_not_collapsed(self):
+        X = np.random.RandomState(0).normal(size=(50, 2)) @ np.ones((2, 5))
+        with pytest.warns(ConvergenceWarning, match="n_components=1 would do") as record:
+            zero_epochs(2).fit(X)
+        assert [warning.category for warning in record] == [ConvergenceWarning]
+
+    def test_latents_that_training_has_switched_off(self):
+        X = linear_rows(300, 1, 4)
+        vae = VAETransformer(
+            3, beta=3, max_epochs=60, early_stopping=False, lr=0.02, random_state=0
+        )
+        with pytest.warns(PosteriorCollapseWarning, match="n_components=1 would do"):
+            vae.fit(X)
+
+
+class TestInputs:
+    def test_missing_cells(self):
+        X = np.where(np.random.RandomState(0).uniform(size=WINE.shape) < 0.3, np.nan, WINE)
+        vae = VAETransformer(2, missing_values="observed", max_epochs=3, random_state=0).fit(X)
+        diagnosis = diagnose(vae, X, n_draws=20)
+        assert diagnosis.warnings == ()
+        kl = vae.elbo(X).kl.sum(axis=1).mean()
+        assert diagnosis.kl == pytest.approx(kl, rel=1e-6)
+        # Correlated latents say more together than each by itself.
+        assert diagnosis.component_kl.sum() < kl
+        total = diagnosis.information + diagnosis.mismatch
+        assert total == pytest.approx(kl, abs=0.4)
+
+    def test_a_table(self):
+        table = mixed_table(200)
+        vae = VAETransformer(likelihood="auto", max_epochs=2, random_state=0).fit(table)
+        diagnosis = diagnose(vae, table, n_draws=10)
+        assert diagnosis.feature_names == list(table)
+        laws = ["quantile_gaussian", "quantile_gaussian", "categorical", "quantile_gaussian"]
+        assert diagnosis.laws == laws
+        assert diagnosis.column_kinds == ["number", "number", "category", "count"]
+        assert not diagnosis.replicates.off.any()
+
+    def test_a_table_with_missing_cells_of_every_kind(self):
+        table = mixed_table(200).astype({"visits": "Int64"})
+        table.loc[::5, "kind"] = None
+        table.loc[1::5, "visits"] = pd.NA
+        table["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(200), unit="D")
+        table.loc[2::5, "day"] = pd.NaT
+        vae = VAETransformer(
+            likelihood="auto", missing_values="observed", max_epochs=1, random_state=0
+        ).fit(table)
+        diagnosis = diagnose(vae, table, n_draws=10)
+        assert diagnosis.feature_names[-1] == "day" and diagnosis.n_samples == 200
+        assert not diagnosis.replicates.off.any()
+
+    def test_a_condition(self):
+        kind = load_wine().target.astype(str)
+        vae = VAETransformer(2, max_epochs=3, random_state=0).fit(WINE, condition=kind)
+        diagnosis = diagnose(vae, WINE, condition=kind)
+        assert diagnosis.log_prob == pytest.approx(vae.score(WINE, condition=kind), abs=0.02)
+        # Among columns that the condition tells apart a model of one normal law is off.
+        assert diagnosis.samples.distance.max() < 0.2 and diagnosis.warnings == ()
+        with pytest.raises(ValueError, match="condition is missing"):
+            diagnose(vae, WINE)
+        X_train, X, c_train, c = train_test_split(WINE, kind, random_state=0)
+        vae.set_params(max_epochs=2, early_stopping=False).fit(X_train, condition=c_train)
+        both = diagnose(vae, X, X_train=X_train, condition=c, condition_train=c_train)
+        assert both.linear_gain is not None and both.train_gap is not None
+
+    def test_a_pipeline_and_a_search(self):
+        X = load_wine(as_frame=True).data
+        model = VAETransformer(2, max_epochs=0, random_state=0)
+        pipeline = make_pipeline(StandardScaler(), model).fit(X)
+        diagnosis = diagnose(pipeline, X)
+        assert diagnosis.feature_names == list(X)
+        alone = diagnose(model, WINE)
+        assert diagnosis.log_prob == pytest.approx(alone.log_prob)
+        search = GridSearchCV(pipeline, {"vaetransformer__n_components": [2]}, cv=2).fit(X)
+        assert diagnose(search, X).log_prob == pytest.approx(alone.log_prob)
+
+    def test_sparse_and_single_precision_rows(self):
+        X = counts(200)
+        vae = VAETransformer(2, likelihood="poisson", max_epochs=1, random_state=0)
+        dense = diagnose(vae.fit(X), X, n_draws=10)
+        sparse = diagnose(vae.fit(csr_matrix(X)), csr_matrix(X), n_draws=10)
+        assert sparse.log_prob == pytest.approx(dense.log_prob, abs=1e-3)
+        single = diagnose(vae.fit(X.astype("f4")), X.astype("f4"), n_draws=10)
+        assert single.log_prob == pytest.approx(dense.log_prob, abs=1e-3)
+
+    def test_a_stream(self):
+        vae = VAETransformer(2, random_state=0).partial_fit(WINE).partial_fit(WINE)
+        diagnosis = diagnose(vae, WINE)
+        assert diagnosis.n_epochs is diagnosis.late_gain is diagnosis.train_gap is None
+        assert not diagnosis.is_linear_start and diagnosis.linear_gain is not None
+        assert "a stream" in str(diagnosis)
+
+    def test_of_many_rows_a_part(self):
+        X = linear_rows(7000, 2, 3)
+        diagnosis = diagnose(zero_epochs(1).fit(X), X, n_draws=2)
+        assert diagnosis.n_samples == 5000 and diagnosis.warnings == ()
+
+    def test_a_linear_start_that_cannot_be_compared(self):
+        # Each half finds other values that repeat.
+        random = np.random.RandomState(0)
+        X = random.normal(size=(200, 3))
+        X[:12, 0] = 0.123456789
+        vae = VAETransformer(2, likelihood="quantile_gaussian", max_epochs=1, random_state=0)
+        vae.set_params(early_stopping=False).fit(X)
+        law = vae.net_.module_.likelihood
+        other = zero_epochs(2, likelihood="quantile_gaussian").fit(X[12:]).net_.module_.likelihood
+        assert law.same_measure(law) and not law.same_measure(other)
+        with_rows = diagnose(vae, X[::2], X_train=X, n_draws=10)
+        assert with_rows.linear_gain is not None and with_rows.linear_gain_note == ""
+
+    @pytest.mark.parametrize("name", LIKELIHOODS)
+    def test_every_law_says_where_its_noise_is(self, name):
+        law = LIKELIHOODS[name](3)
+        law.learn_support(np.tile([[0.0], [1.0], [2.0]], 3))
+        outputs = torch.zeros(5, law.n_outputs)
+        at_floor = law.at_noise_floor(outputs)
+        assert at_floor.shape == (5, 3) and at_floor.dtype == torch.bool and not at_floor.any()
+
+
+class TestReport:
+    def test_text(self, iris_model):
+        diagnosis = diagnose(iris_model, IRIS)
+        text = str(diagnosis)
+        for words in ("150 rows, 4 columns, 2 components", "No warning(s)", f"{diagnosis.kl:.3f}"):
+            assert words in text
+        assert all(len(line) <= 100 for line in text.splitlines())
+        assert repr(diagnosis).startswith("<Diagnosis of 150 rows; ")
+
+    def test_findings_are_in_both(self):
+        diagnosis = diagnose(zero_epochs(4).fit(IRIS), IRIS)
+        (finding,) = diagnosis.warnings
+        for report in (str(diagnosis), diagnosis._repr_html_()):
+            assert "warning: noise_at_floor" in report and "Cure: fewer n_components" in report
+        assert finding.severity == "warning"
+
+    def test_names_are_escaped(self):
+        table = pd.DataFrame(IRIS, columns=["<script>", "a & b", "c", "d"])
+        html = diagnose(zero_epochs(2).fit(table), table)._repr_html_()
+        assert "<script>" not in html and "&lt;script&gt;" in html and "a &amp; b" in html
+        message = Message("note", "<i>", "<b>", "<u>")
+        html = as_html("<p>", "", [message], [Section("<q>", ("<h>",), [("<td2>",)], "<n>")])
+        assert not any(tag in html for tag in ("<p>", "<u>", "<q>", "<h>", "<td2>", "<n>"))
+
+    def test_tables_are_aligned(self):
+        section = Section("numbers", ("", "a"), [("x", "1.00"), ("longer", "22.00")])
+        lines = as_text("t", "", [], [section]).splitlines()
+        assert lines[-3:] == ["            a", "x        1.00", "longer  22.00"]
+
+
+class TestContract:
+    def test_the_same_again_and_nothing_touched(self, iris_model):
+        before = pickle.dumps(iris_model.net_.module_.state_dict()), iris_model.score(IRIS)
+        np.random.seed(3)
+        torch.manual_seed(3)
+        first = diagnose(iris_model, IRIS, random_state=1)
+        drawn = np.random.uniform(), torch.rand(1)
+        second = diagnose(iris_model, IRIS, random_state=1)
+        assert str(first) == str(second)
+        np.random.seed(3)
+        torch.manual_seed(3)
+        assert drawn == (np.random.uniform(), torch.rand(1))
+        assert before[1] == iris_model.score(IRIS)
+        assert before[0] == pickle.dumps(iris_model.net_.module_.state_dict())
+        assert str(pickle.loads(pickle.dumps(first))) == str(first)
+
+    def test_no_warning_leaves_it(self, iris_model):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            diagnose(iris_model, IRIS)
+
+    def test_errors(self, iris_model):
+        with pytest.raises(NotFittedError):
+            diagnose(VAETransformer(), IRIS)
+        with pytest.raises(TypeError, match="of a Pipeline; got PCA"):
+            diagnose(PCA(2).fit(IRIS), IRIS)
+        detector = VAEOutlierDetector(zero_epochs(1)).fit(IRIS)
+        with pytest.raises(TypeError, match="estimator_"):
+            diagnose(detector, IRIS)
+        assert diagnose(detector.estimator_, IRIS).warnings == ()
+        with pytest.raises(ValueError, match="X has 19 rows; diagnose needs 20"):
+            diagnose(iris_model, IRIS[:19])
+        with pytest.raises(ValueError, match="X_train has 3 rows"):
+            diagnose(iris_model, IRIS, X_train=IRIS[:3])
+        with pytest.raises(ValueError, match="n_draws must be an int of at least 2, got 1"):
+            diagnose(iris_model, IRIS, n_draws=1)
+        with pytest.raises(ValueError, match="features"):
+            diagnose(iris_model, WINE)
