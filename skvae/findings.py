@@ -226,8 +226,11 @@ def _wrong_likelihood(model, measured):
     # What is worse than the linear start may have its noise from there.
     worse = _is_worse(measured)
     words += ", or not yet, as the model is." if worse else "."
+    cures = _laws_instead(measured, off)
+    if measured.max_epochs == 0:
+        cures.append("or training (max_epochs=0 leaves the model linear), which bends the means")
     severity = "note" if worse else "warning"
-    return Finding("wrong_likelihood", severity, words, "; ".join(_laws_instead(measured, off)))
+    return Finding("wrong_likelihood", severity, words, "; ".join(cures))
 
 
 def _laws_instead(measured, off):
