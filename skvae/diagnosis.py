@@ -214,7 +214,7 @@ class Diagnosis:
             "components"
         )
         n_notes = len(self.findings) - len(self.warnings)
-        verdict = f"{len(self.warnings) or 'No'} warning(s), {n_notes or 'no'} note(s)."
+        verdict = f"Warnings: {len(self.warnings) or 'none'}. Notes: {n_notes or 'none'}."
         messages = [
             Message(finding.severity, finding.name, finding.words, finding.cure)
             for finding in self.findings

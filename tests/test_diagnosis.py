@@ -592,7 +592,11 @@ class TestReport:
     def test_text(self, iris_model):
         diagnosis = diagnose(iris_model, IRIS)
         text = str(diagnosis)
-        for words in ("150 rows, 4 columns, 2 components", "No warning(s)", f"{diagnosis.kl:.3f}"):
+        for words in (
+            "150 rows, 4 columns, 2 components",
+            "Warnings: none.",
+            f"{diagnosis.kl:.3f}",
+        ):
             assert words in text
         assert all(len(line) <= 100 for line in text.splitlines())
         assert repr(diagnosis).startswith("<Diagnosis of 150 rows; ")
