@@ -30,7 +30,7 @@ from .transformer import VAETransformer
 # Rows that are looked at, and values of these, but at least so many rows;
 _MOST_ROWS, _MOST_VALUES, _FEW_ROWS = 5000, 2**24, 500
 # of them those whose posteriors are compared, each with each.
-_AGGREGATED_ROWS = 2000
+_AGGREGATED_ROWS = 1000
 # Below which no test of a column or a mean says anything.
 _LEAST_ROWS = 20
 # A latent is active where its posterior mean has more than this part of its variance.
@@ -83,7 +83,7 @@ class Diagnosis:
     n_active : int
     information, mismatch : float
         I(row; z), at most log n, and KL(q(z) || p(z)), of all latents together: `kl` is their sum,
-        but for the noise of the draws. Both are of the rows at hand, of which at most 2,000 are
+        but for the noise of the draws. Both are of the rows at hand, of which at most 1,000 are
         taken: where `information` is near log n the second is mostly what is left of `kl`, and
         `prior_gain` is what can be trusted.
     total_correlation : float or None
