@@ -176,8 +176,9 @@ def _still_gaining(measured):
 
 
 def _worse_than_linear(model, measured):
-    explained = _is_overfitted(measured) or _undertrained(model, measured) is not None
-    if not _is_worse(measured) or explained:
+    undertrained = _undertrained(model, measured)
+    explained = undertrained is not None and undertrained.severity == "warning"
+    if not _is_worse(measured) or _is_overfitted(measured) or explained:
         return None
     words = (
         f"Rows are {-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less likely "

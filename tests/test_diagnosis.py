@@ -355,6 +355,13 @@ class TestFaults:
         assert vae.best_epoch_ == 2 and diagnosis.linear_gain > 0
         assert "undertrained" in names(diagnosis.warnings)
 
+    def test_a_small_beta_is_worse_than_linear(self):
+        vae = VAETransformer(2, beta=0.01, max_epochs=60, early_stopping=False, random_state=0)
+        diagnosis = diagnose(vae.fit(IRIS), IRIS)
+        assert diagnosis.linear_gain < -3 * diagnosis.linear_gain_error
+        assert names(diagnosis.warnings) == ["worse_than_linear"]
+        assert "beta=1 (it is 0.01)" in diagnosis.warnings[0].cure
+
     @pytest.mark.parametrize("max_epochs", [0, 10])
     def test_wrong_likelihood_of_counts(self, max_epochs):
         X = counts()
