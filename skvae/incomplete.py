@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-# EM ends when an iteration gains less than this, in nats an observed cell, or after so many.
+# Of EM, by default.
 _LEAST_GAIN = 1e-6
 _MOST_ITERATIONS = 500
 # Values that the solutions of a chunk of rows take, at most.
@@ -46,7 +46,16 @@ def marginally_filled(X, otherwise):
     return X
 
 
-def factor_model(X, n_components, *, shared_noise, least_noise, condition=None):
+def factor_model(
+    X,
+    n_components,
+    *,
+    shared_noise,
+    least_noise,
+    condition=None,
+    least_gain=_LEAST_GAIN,
+    most_iterations=_MOST_ITERATIONS,
+):
     """x = W z + w + B c + noise from the observed cells of X, by EM.
 
     Parameters
@@ -60,6 +69,10 @@ def factor_model(X, n_components, *, shared_noise, least_noise, condition=None):
         No noise variance is below this.
     condition : ndarray of shape (n_samples, n_conditions), optional
         c of each row; without it B c is left out.
+    least_gain : float
+        EM ends when an iteration gains less than this, in nats an observed cell,
+    most_iterations : int
+        or after so many.
 
     Returns
     -------
@@ -100,11 +113,11 @@ def factor_model(X, n_components, *, shared_noise, least_noise, condition=None):
     loadings[:, :k] = axes[:k].T * np.sqrt(np.maximum(variances[:k] - rest, 0.0))
     noise = np.maximum(np.full(X.shape[1], rest), least)
     before = -np.inf
-    for _ in range(_MOST_ITERATIONS):
+    for _ in range(most_iterations):
         total, loadings_new, effects_new, noise_new = _iteration(
             X, observed, loadings, effects, noise, shared_noise, known, of_known
         )
-        if total / observed.sum() < before + _LEAST_GAIN:
+        if total / observed.sum() < before + least_gain:
             break
         before = total / observed.sum()
         loadings, effects, noise = loadings_new, effects_new, np.maximum(noise_new, least)
@@ -115,6 +128,16 @@ def factor_model(X, n_components, *, shared_noise, least_noise, condition=None):
     loadings *= np.where(loadings[largest, np.arange(n_components)] < 0, -1.0, 1.0)
     effects = effects * unit[:, None]
     return mean + effects[:, 0], np.hstack([loadings, effects[:, 1:]]), noise * unit**2
+
+
+def observed_log_prob(X, mean, loadings, noise):
+    """The log-likelihood in nats of the observed cells of all rows X under x = W z + w + noise, as
+    `factor_model` gives w, W and the noise variances."""
+    observed = ~np.isnan(X)
+    rows, known = np.where(observed, X - mean, 0.0), np.ones((len(X), 1))
+    no_effects = np.zeros((X.shape[1], 1))
+    of_known = _products(known, observed)
+    return _iteration(rows, observed, loadings, no_effects, noise, False, known, of_known)[0]
 
 
 def _products(known, observed):

@@ -71,14 +71,21 @@ class Moments:
         centred = rows - mean
         times = centred if weight is None else centred * weight[:, None]
         products = times.T @ centred if self.full else (times * centred).sum(axis=0)
+        return self._joined(count, len(rows), mean, products)
+
+    def merge(self, other):
+        """Take in the rows of other moments, and return the moments."""
+        return self._joined(other.count, other.rows, other.mean, other.products)
+
+    def _joined(self, count, n_rows, mean, products):
         if self.count:
             total = self.count + count
             shift = mean - self.mean
             between = np.outer(shift, shift) if self.full else shift**2
-            products += self.products + between * (self.count * count / total)
+            products = products + self.products + between * (self.count * count / total)
             mean = self.mean + shift * (count / total)
         self.count += count
-        self.rows += len(rows)
+        self.rows += n_rows
         self.mean, self.products = mean, products
         return self
 

@@ -14,6 +14,14 @@ from torch.utils.data import Subset
 
 from ._random import scoped_seed
 from .batches import Rows, working_units
+from .dimension import (
+    Folds,
+    best_count,
+    factor_scores,
+    in_own_span,
+    incomplete_scores,
+    pca_scores,
+)
 from .incomplete import LinearFill, marginally_filled
 from .linear_start import best_gain, best_noise_and_gain, linear_start, residuals
 from .moments import Moments, repeated, some_rows
@@ -26,14 +34,22 @@ _START_VALUES = 2**25  # of the rows, up to which the start is fitted on the row
 _START_COLUMNS = 2000  # and beyond which not on their covariance either
 _REPEATS = 10  # rows, for each given one, that stand for rows with weights that are not whole
 _INCOMPLETE_VALUES = 2**21  # of rows with missing cells, which the start takes many passes over
+_COUNTED_INCOMPLETE_VALUES = 2**17  # of such rows, by which components are counted
+_FACTOR_COLUMNS = 100  # up to which components are counted by factor analysis itself
 
 
 def n_components_of(params, likelihood, rows, seed):
-    """The number of components, as PCA of the features takes `n_components` with its full
-    solver."""
+    """The number of components, as PCA of the features takes `n_components` with its full solver;
+    "auto" by held-out rows."""
     wanted, limit = params.n_components, min(len(rows), likelihood.n_inputs)
     if wanted is None:
         return limit
+    if wanted == "auto":
+        with scoped_seed(seed):
+            k = _likeliest(likelihood, rows, seed)
+        if params.verbose:
+            print(f"n_components='auto' is {k} on these rows.")
+        return k
     if not isinstance(wanted, Integral):
         part = Subset(rows, np.arange(len(rows)))
         if not likelihood.features_are_columns:
@@ -58,6 +74,64 @@ def n_components_of(params, likelihood, rows, seed):
             f"n_features)={limit} with init='pca'; init='random' takes more."
         )
     return int(wanted)
+
+
+def _likeliest(likelihood, rows, seed):
+    """The number of components with which the linear start makes held-out rows likeliest; the
+    global generators have to be seeded by the caller."""
+    part = Subset(rows, np.arange(len(rows)))
+    likelihood = deepcopy(likelihood)
+    likelihood.set_units(_units_rows(part, seed))
+    n_columns, least_noise = likelihood.n_inputs, likelihood.least_noise()
+    factors = likelihood.linear_model == "factor_analysis"
+    effects = shift = None
+    if rows.condition is not None:
+        of_start = _split(likelihood, _start_rows(likelihood, part, seed), rows)
+        _, effects, shift = residuals(*of_start)
+    if rows.incomplete:
+        indices = _some_indices(part, max(3, _COUNTED_INCOMPLETE_VALUES // n_columns))
+        X = np.vstack(list(_features(likelihood, rows, indices, effects, shift)))
+        score, most = incomplete_scores(
+            X, indices, shared_noise=not factors, least_noise=least_noise, seed=seed
+        )
+        return best_count(score, most) if most > 1 else 1
+
+    indices = part.indices
+    if n_columns > _START_COLUMNS:
+        indices = some_rows(len(rows), max(3, min(_START_COLUMNS, _START_VALUES // n_columns)))
+    by_factors = factors and n_columns <= _FACTOR_COLUMNS
+    unit = 1.0
+    if factors and not by_factors:
+        # So many fits would take too long: PCA of unit columns is near it.
+        unit = likelihood.feature_scale
+        least_noise = float(np.mean(least_noise / unit**2))
+    weight = None if rows.weight is None else rows.weight[indices]
+    chunks = _features(likelihood, rows, indices, effects, shift)
+    if len(indices) < n_columns and not by_factors:
+        chunks = [in_own_span(np.vstack(list(chunks)) / unit)]
+        unit = 1.0
+    folds, first = Folds(len(indices), seed), 0
+    for X in chunks:
+        places = slice(first, first + len(X))
+        folds.add(places, X / unit, None if weight is None else weight[places])
+        first += len(X)
+    most = folds.most_components(n_columns)
+    if most < 2:
+        return 1
+    if by_factors:
+        return best_count(factor_scores(folds, least_noise), most)
+    return 1 + int(np.argmax(pca_scores(folds, n_columns, least_noise)))
+
+
+def _features(likelihood, rows, indices, effects, shift):
+    """Yield the features of the rows at indices, as the linear start sees them, a chunk at a time:
+    NaN where they come of missing cells, and less what their condition, if any, says."""
+    for positions, chunk in rows.numbered_chunks(indices):
+        if rows.incomplete:
+            X = _incomplete_features(likelihood, chunk, rows.first_observed)
+        else:
+            X = likelihood.start_rows(chunk)
+        yield X if effects is None else X - (rows.condition[positions] @ effects.T + shift)
 
 
 def load_start(params, net, part, seed):

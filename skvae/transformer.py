@@ -82,10 +82,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     Parameters
     ----------
-    n_components : int, float in (0, 1), "mle" or None, default=2
+    n_components : int, float in (0, 1), "auto", "mle" or None, default=2
         Number of latent components. As in PCA with its full solver, a float is the part of the
         variance that so many of PCA's components explain, "mle" is Minka's choice for PCA, and
-        None is min(n_samples, n_features).
+        None is min(n_samples, n_features). "auto" is the number, at least 1, with which the linear
+        model that training starts from makes held-out rows likeliest, in ten folds (of features,
+        where the law has such; with `partial_fit` of the first call's rows).
     likelihood : str, callable, list of pairs or dict, default="gaussian"
         The law p(x|z) of the columns. Real: "gaussian" (one noise variance, pPCA's),
         "diagonal_gaussian" (one a column, FactorAnalysis's), "heteroscedastic_gaussian" (one a
@@ -277,7 +279,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         "n_components": [
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),
-            StrOptions({"mle"}),
+            StrOptions({"auto", "mle"}),
             None,
         ],
         "likelihood": [StrOptions({"auto", *LIKELIHOODS}), callable, dict, list],

@@ -57,6 +57,7 @@ FLOORS = {
     "callbacks": 1,
     "batches": 1,
     "incomplete": 1,
+    "dimension": 1.5,
     "moments": 0,
     "_random": 0,
     "exceptions": 0,
