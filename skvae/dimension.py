@@ -25,6 +25,8 @@ _MOST_ITERATIONS_OF_EM = 50
 # Factor analysis ends when an iteration gains less than this, in nats a row, or after so many.
 _LEAST_GAIN = 1e-3
 _MOST_ITERATIONS = 100
+# Of scores, relative to these.
+_ROUNDING = 1e-9
 
 
 def dealt_out(n_rows, n_parts, seed):
@@ -230,19 +232,26 @@ def _factor_covariance(covariance, k, least_noise):
     return loadings @ loadings.T + np.diag(noise)
 
 
+def fewest_of_best(scores):
+    """The smallest key of a dict with the greatest value, up to rounding: components that are
+    switched off, their variances below that of the noise, change nothing."""
+    best = max(scores.values())
+    return min(k for k, score in scores.items() if score >= best - _ROUNDING * (1 + abs(best)))
+
+
 def best_count(score, most):
     """The number from 1 to `most` with the greatest score, as far as it is found at powers of two,
     until two are worse than the best, and then around the best by steps that are halved."""
-    scores, k = {}, 1
-    while k <= most and k // 4 <= max(scores, key=scores.get, default=1):
+    scores, k, best = {}, 1, 1
+    while k <= most and k // 4 <= best:
         scores[k] = score(k)
+        best = fewest_of_best(scores)
         k *= 2
-    best = max(scores, key=scores.__getitem__)
     step = max(best // 2, 1)
     while step:
         for k in (best - step, best + step):
             if 1 <= k <= most and k not in scores:
                 scores[k] = score(k)
-        best = max(scores, key=scores.__getitem__)
+        best = fewest_of_best(scores)
         step //= 2
     return best

@@ -18,6 +18,7 @@ from .dimension import (
     Folds,
     best_count,
     factor_scores,
+    fewest_of_best,
     in_own_span,
     incomplete_scores,
     pca_scores,
@@ -120,7 +121,7 @@ def _likeliest(likelihood, rows, seed):
         return 1
     if by_factors:
         return best_count(factor_scores(folds, least_noise), most)
-    return 1 + int(np.argmax(pca_scores(folds, n_columns, least_noise)))
+    return fewest_of_best(dict(enumerate(pca_scores(folds, n_columns, least_noise), start=1)))
 
 
 def _features(likelihood, rows, indices, effects, shift):
