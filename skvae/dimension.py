@@ -15,11 +15,11 @@ import numpy as np
 from .incomplete import factor_model, observed_log_prob
 from .moments import Moments
 
-# Five find weak components less often where rows are few;
-_FOLDS = 10
-# of rows with missing cells each needs a fit by EM for each number of components,
-_INCOMPLETE_FOLDS = 4
-# which ends when an iteration gains less than this, in nats an observed cell, or after so many.
+# Fewer find weak components less often; but a fold costs an eigendecomposition of the columns, with
+# missing cells a fit by EM for each number of components.
+_FOLDS, _COSTLY_FOLDS = 10, 4
+_MANY_COLUMNS = 500
+# EM ends when an iteration gains less than this, in nats an observed cell, or after so many.
 _LEAST_GAIN_OF_EM = 1e-4
 _MOST_ITERATIONS_OF_EM = 50
 # Factor analysis ends when an iteration gains less than this, in nats a row, or after so many.
@@ -42,8 +42,8 @@ class Folds:
 
     Parameters
     ----------
-    n_rows : int
-        There are ten parts, or as many as there are rows.
+    n_rows, n_columns : int
+        There are ten parts, four of many rows of more than 500 columns, and no more than rows.
     seed : int
 
     Attributes
@@ -51,8 +51,9 @@ class Folds:
     parts : list of Moments
     """
 
-    def __init__(self, n_rows, seed):
-        self.parts = [Moments(full=True) for _ in range(min(_FOLDS, n_rows))]
+    def __init__(self, n_rows, n_columns, seed):
+        n_parts = _COSTLY_FOLDS if min(n_rows, n_columns) > _MANY_COLUMNS else _FOLDS
+        self.parts = [Moments(full=True) for _ in range(min(n_parts, n_rows))]
         self.part_of_row = dealt_out(n_rows, len(self.parts), seed)
 
     def add(self, positions, rows, weight=None):
@@ -126,7 +127,7 @@ def pca_scores(folds, n_features, least_noise):
         values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
         noise = np.maximum(np.cumsum(values[::-1])[::-1][1 : n_counts + 1] / left, least_noise)
         values = np.maximum(values[:n_counts], least_noise)
-        square = np.einsum("ji,jk,ki->i", vectors, _around(others.mean, held_out), vectors)
+        square = (vectors * (_around(others.mean, held_out) @ vectors)).sum(axis=0)
         within = np.cumsum(square[:n_counts])
         twice = n_features * np.log(2 * np.pi) + np.cumsum(np.log(values)) + left * np.log(noise)
         twice += np.cumsum(square[:n_counts] / values) + (square.sum() - within) / noise
@@ -188,7 +189,7 @@ def incomplete_scores(X, row, *, shared_noise, least_noise, seed):
     """
     _, row = np.unique(row, return_inverse=True)
     n_rows = int(row.max()) + 1
-    n_parts = min(_INCOMPLETE_FOLDS, n_rows)
+    n_parts = min(_COSTLY_FOLDS, n_rows)
     part = dealt_out(n_rows, n_parts, seed)[row]
 
     def score(k):

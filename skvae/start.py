@@ -111,7 +111,7 @@ def _likeliest(likelihood, rows, seed):
     if len(indices) < n_columns and not by_factors:
         chunks = [in_own_span(np.vstack(list(chunks)) / unit)]
         unit = 1.0
-    folds, first = Folds(len(indices), seed), 0
+    folds, first = Folds(len(indices), n_columns, seed), 0
     for X in chunks:
         places = slice(first, first + len(X))
         folds.add(places, X / unit, None if weight is None else weight[places])

@@ -47,13 +47,13 @@ def with_holes(X, share, seed=0):
 
 
 def folds_of(X, seed=0, weight=None):
-    return Folds(len(X), seed).add(slice(None), X, weight)
+    return Folds(*X.shape, seed).add(slice(None), X, weight)
 
 
-def brute(X, seed, least_noise=0.0):
+def brute(X, seed, least_noise=0.0, n_folds=10):
     """The mean held-out log-likelihood of each number of components, by dense covariances."""
     n, d = X.shape
-    fold = dealt_out(n, min(10, n), seed)
+    fold = dealt_out(n, min(n_folds, n), seed)
     fewest = n - np.bincount(fold).max()
     scores = []
     for k in range(1, min(fewest - 1, d)):
@@ -213,7 +213,7 @@ class TestWeights:
         X = drawn(50, 6, 2)
         weight = np.random.RandomState(0).randint(1, 4, size=50)
         rows = np.repeat(np.arange(50), weight)
-        copies = Folds(50, 0)
+        copies = Folds(50, 6, 0)
         copies.add(rows, X[rows])
         weighted = folds_of(X, 0, weight.astype(float))
         # The rows are those of other numbers, the scores are not.
@@ -306,10 +306,13 @@ def test_constant_rows_have_one(law):
 def test_rows_by_chunks_are_all_rows(monkeypatch):
     X = drawn(200, 9, 2)
     whole = pca_scores(folds_of(X), 9, 1e-12)
-    chunked = Folds(200, 0)
+    chunked = Folds(200, 9, 0)
     for first in range(0, 200, 7):
         chunked.add(slice(first, first + 7), X[first : first + 7])
     np.testing.assert_allclose(pca_scores(chunked, 9, 1e-12), whole, rtol=1e-10)
+    monkeypatch.setattr(dimension, "_MANY_COLUMNS", 8)
+    fewer = pca_scores(folds_of(X), 9, 1e-12)
+    np.testing.assert_allclose(fewer, brute(X, 0, n_folds=4), rtol=1e-10)
     # Beyond so many columns random rows serve, and no more of them.
     seen = []
     spans = lambda X: seen.append(X.shape) or in_own_span(X)  # noqa: E731
