@@ -103,7 +103,8 @@ def _likeliest(likelihood, rows, seed):
     by_factors = factors and n_columns <= _FACTOR_COLUMNS
     unit = 1.0
     if factors and not by_factors:
-        # So many fits would take too long: PCA of unit columns is near it.
+        # So many fits would take too long. PCA of unit columns may count more: its components have
+        # to say where the noises differ too.
         unit = likelihood.feature_scale
         least_noise = float(np.mean(least_noise / unit**2))
     weight = None if rows.weight is None else rows.weight[indices]
