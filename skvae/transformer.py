@@ -86,8 +86,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Number of latent components. As in PCA with its full solver, a float is the part of the
         variance that so many of PCA's components explain, "mle" is Minka's choice for PCA, and
         None is min(n_samples, n_features). "auto" is the number, at least 1, with which the linear
-        model that training starts from makes held-out rows likeliest, in ten folds (of features,
-        where the law has such; with `partial_fit` of the first call's rows).
+        model that training starts from makes held-out rows likeliest, in four to ten folds: pPCA of
+        the features, or where each column has its noise factor analysis (above 100 columns pPCA of
+        unit ones). Of more than 2,000 columns it looks at 2,000 rows at most, of rows with missing
+        cells at 131,072 values; `partial_fit` goes by its first rows. Measured
+        (`benchmarks/n_components.py`), it finds the number that rows were drawn with as often as
+        "mle" (72 of 100 times, "mle" 70), and also where that does not: columns of unlike noises,
+        missing cells, fewer rows than columns. Of real tables both take nearly as many as there
+        are columns, with which training often adds nothing that is accepted: trained, the model is
+        likelier than with 0.95 on 8 of 19 tables, and less likely on 8.
     likelihood : str, callable, list of pairs or dict, default="gaussian"
         The law p(x|z) of the columns. Real: "gaussian" (one noise variance, pPCA's),
         "diagonal_gaussian" (one a column, FactorAnalysis's), "heteroscedastic_gaussian" (one a
