@@ -1,7 +1,8 @@
 """Missing cells of mixed tables, by the masks of the HI-VAE paper, filled by VAEImputer and by what
 scikit-learn has.
 
-    python benchmarks/imputation_tables.py [--full] [--sets breast,wine] [--threads 2]
+    python benchmarks/imputation_tables.py [--full] [--sets breast,wine]
+        [--methods "VAEImputer;kNN"] [--threads 2]
 
 The tables and the masks are those that come with A. Nazabal, P. M. Olmos, Z. Ghahramani, I. Valera,
 "Handling Incomplete Heterogeneous Data using VAEs", Pattern Recognition 107, 2020: cells missing
@@ -21,7 +22,8 @@ IterativeImputers have `max_iter=10`. Seconds are of one fit and its filling. A 
 and a tenth of letter's have exact copies, which trees and neighbours find again: "singles" is the
 error of numbers in rows without one.
 
-Quick mode: breast with a tenth missing.
+Quick mode: breast with a tenth missing. With --sets what was there of other sets stays, and with
+--methods that of other methods.
 """
 
 import argparse
@@ -46,6 +48,7 @@ from skvae import VAEImputer, VAETransformer
 
 SETS = "breast", "wine", "letter", "adult"
 MASKS = 10, 50
+CHOSEN = "VAEImputer, chosen"
 NEIGHBOUR_ROWS = 10_000
 # Draws that a row is filled by, of tables with more rows than this fewer.
 MANY_ROWS, FEWER_DRAWS = 10_000, 100
@@ -157,7 +160,7 @@ def chosen(X, hidden, categories, full):
     return min(scores, key=scores.get)
 
 
-def run(name, mask, full):
+def run(name, mask, full, only):
     X, hidden, categories = load(name, mask)
     trees = ExtraTreesRegressor(n_estimators=10, random_state=0)
     methods = {
@@ -167,11 +170,14 @@ def run(name, mask, full):
         "IterativeImputer, ExtraTrees": Coded(IterativeImputer(trees, random_state=0)),
         "VAEImputer": Ours(),
     }
-    options = chosen(X, hidden, categories, full)
-    methods["VAEImputer, chosen"] = Ours(*options)
+    if only:
+        methods = {name: method for name, method in methods.items() if name in only}
+    if not only or CHOSEN in only:
+        options = chosen(X, hidden, categories, full)
+        methods[CHOSEN] = Ours(*options)
     for method, imputer in methods.items():
         numbers, singles, of_categories, seconds = errors_of(imputer, X, hidden, categories)
-        note = " ".join(map(str, options)) if method.endswith("chosen") else ""
+        note = " ".join(map(str, options)) if method == CHOSEN else ""
         yield {
             "mask": mask,
             "method": method,
@@ -208,26 +214,33 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--sets", default="")
+    parser.add_argument("--methods", default="", help="separated by semicolons")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     suffix = "" if arguments.full else "-quick"
     path = arguments.out / f"imputation_tables{suffix}.json"
-    content = (read_json(path) if arguments.sets else None) or {"sets": {}, "environments": []}
+    content = (read_json(path) if arguments.sets or arguments.methods else None) or {
+        "sets": {},
+        "environments": [],
+    }
     content["environments"].append(environment())
     sets = arguments.sets.split(",") if arguments.sets else SETS[: None if arguments.full else 1]
+    only = [method for method in arguments.methods.split(";") if method]
     for name in sets:
-        rows = []
+        rows = {}
+        if only:
+            rows = {(row["mask"], row["method"]): row for row in content["sets"].get(name, [])}
         try:
             for mask in MASKS[: None if arguments.full else 1]:
-                for row in run(name, mask, arguments.full):
-                    rows.append(row)
+                for row in run(name, mask, arguments.full, only):
+                    rows[row["mask"], row["method"]] = row
                     print(name, json.dumps(row), flush=True)
         except Unavailable as reason:
             print(f"{name}: left out: {reason}", flush=True)
             continue
-        content["sets"][name] = rows
+        content["sets"][name] = list(rows.values())
         content["sets"] = {n: content["sets"][n] for n in SETS if n in content["sets"]}
         write_json(path, content)
         write_text(path.with_suffix(".md"), markdown(content))

@@ -31,8 +31,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
     estimator : VAETransformer or None, default=None
         The model, cloned, with `missing_values="observed"`. None is a VAETransformer of
         `likelihood="diagonal_gaussian"` (columns of any scale), or "auto" for a DataFrame of which
-        not all columns are numbers, with as many components as a third of the columns, 2 to 16, and
-        no more than half of the rows, trained by the bound of 5 draws; categories that the fit did
+        not all columns are numbers, with as many components as half of the columns, 2 to 16, and no
+        more than half of the rows, trained by the bound of 5 draws; categories that the fit did
         not see say nothing to it, and are left as they are.
     n_draws : int, default=1000
         Weighted draws of the latents that a row is filled by; the time of `transform` grows with
@@ -175,7 +175,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         if self.estimator is None:
             most = min(n_columns, n_rows // 2)
             return VAETransformer(
-                max(1, min(most, int(np.clip(n_columns // 3, 2, 16)))),
+                max(1, min(most, int(np.clip(n_columns // 2, 2, 16)))),
                 likelihood="diagonal_gaussian" if numbers else "auto",
                 missing_values="observed",
                 handle_unknown="missing",

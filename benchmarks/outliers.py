@@ -1,0 +1,365 @@
+"""Outliers: AUROC on ADBench sets, with clean and with contaminated training rows, and how often
+the explanation names the column that was changed.
+
+    python benchmarks/outliers.py [--full] [--parts protocol,halves,contaminated,explain]
+        [--methods "VAEOutlierDetector;kNN"] [--threads 2]
+
+All methods have one configuration for all sets, and learn from normal rows (except where it says
+otherwise), standardized by these. AUROC in percent; the higher, the better. Kept is what was there
+from earlier runs of other methods.
+
+protocol      The published one (V. Livernoche et al., "On Diffusion Modeling for Anomaly
+              Detection", ICLR 2024, after ADBench): of sets with fewer than 1,000 rows 1,000 are
+              drawn with replacement, so that training and test part share rows; above 50,000,
+              50,000 without. The first half of the normal rows in order trains, the rest is the
+              test part. Five seeds for the sets that are drawn, one for the others.
+halves        Rows shuffled, none drawn twice; half of the normal rows trains. Five seeds.
+contaminated  As "halves", once more with outliers among the training rows, a twentieth of them (but
+              no more than half of the outliers there are): what is lost by that, on the same test
+              rows, none of which trained. Three seeds.
+explain       Half of the rows of a table trains. In each of 300 others, one random column is
+              shifted up or down by 5 residual standard deviations of a regression of it on the
+              others (ExtraTreesRegressor, cross-validated on the training rows). "Found": the part
+              of rows of which the explanation has that column first. "Gaussian" is the same
+              log p(x_j | the others) of a single Gaussian of the training rows.
+
+VAEOutlierDetector has its defaults; "support .9" has support_fraction=0.9. "pPCA" is the likelihood
+of PCA with the components of 90 % of the variance. GaussianMixture has full covariances and
+reg_covar=0.01, of 20 components (at most a tenth of the rows), or of 1, 2, 3, 5, 10 or 20 by the
+Bayesian information criterion. kNN is the distance to the fifth neighbour; IsolationForest and
+LocalOutlierFactor are as they come. ECOD and VAE are PyOD's, as they come, where it is installed.
+
+Quick mode: four small sets and tables, one seed.
+"""
+
+import argparse
+import os
+import warnings
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from datasets import Unavailable
+from report import describe, environment, read_json, table, write_json, write_text
+from scipy.stats import norm
+from sklearn.decomposition import PCA
+from sklearn.ensemble import ExtraTreesRegressor, IsolationForest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import cross_val_predict
+from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from skvae import VAEOutlierDetector
+
+SETS = [
+    "annthyroid",
+    "breastw",
+    "cardio",
+    "glass",
+    "hepatitis",
+    "ionosphere",
+    "letter",
+    "mammography",
+    "optdigits",
+    "pendigits",
+    "pima",
+    "satellite",
+    "shuttle",
+    "spambase",
+    "stamps",
+    "thyroid",
+    "vowels",
+    "wbc",
+    "wine",
+    "yeast",
+]
+QUICK_SETS = "glass", "stamps", "wbc", "wine"
+FEW, MANY = 1_000, 50_000
+CONTAMINATION = 0.05
+
+# Tables without columns of few values, of which a shifted one would be no value.
+TABLES = "concrete", "power-plant", "wine-quality-red", "kin8nm", "protein-tertiary-structure"
+SHIFT = 5
+SHIFTED_ROWS = 300
+MOST_ROWS = 10_000
+
+
+def load(folder, name):
+    path = Path(os.environ.get("SKVAE_DATA", ""), folder, f"{name}.npz")
+    if "SKVAE_DATA" not in os.environ or not path.exists():
+        raise Unavailable(f"{folder}/{name}.npz is not in the folder that SKVAE_DATA names")
+    content = np.load(path)
+    return content["X"].astype(float), np.ravel(content["y"])
+
+
+# ------------------------------------------------------------ the methods: how strange rows are
+
+
+def detector(train, test, seed, support_fraction=1.0):
+    model = VAEOutlierDetector(support_fraction=support_fraction, random_state=seed)
+    return -model.fit(train).score_samples(test)
+
+
+def ppca(train, test, seed):
+    return -PCA(0.9, svd_solver="full").fit(train).score_samples(test)
+
+
+def gaussian_mixture(train, test, seed):
+    size = max(1, min(20, len(train) // 10))
+    model = GaussianMixture(size, reg_covar=0.01, random_state=seed)
+    return -model.fit(train).score_samples(test)
+
+
+def gaussian_mixture_by_bic(train, test, seed):
+    sizes = [size for size in (1, 2, 3, 5, 10, 20) if size == 1 or size <= len(train) // 5]
+    fits = [GaussianMixture(k, reg_covar=0.01, random_state=seed).fit(train) for k in sizes]
+    return -min(fits, key=lambda fit: fit.bic(train)).score_samples(test)
+
+
+def neighbours(train, test, seed):
+    return NearestNeighbors(n_neighbors=5).fit(train).kneighbors(test)[0][:, -1]
+
+
+def isolation_forest(train, test, seed):
+    return -IsolationForest(random_state=seed).fit(train).score_samples(test)
+
+
+def local_outlier_factor(train, test, seed):
+    return -LocalOutlierFactor(novelty=True).fit(train).score_samples(test)
+
+
+def ecod(train, test, seed):
+    from pyod.models.ecod import ECOD
+
+    return ECOD().fit(train).decision_function(test)
+
+
+def pyod_vae(train, test, seed):
+    from pyod.models.vae import VAE
+
+    return VAE(random_state=seed, verbose=0).fit(train).decision_function(test)
+
+
+METHODS = {
+    "VAEOutlierDetector": detector,
+    "VAEOutlierDetector, support .9": partial(detector, support_fraction=0.9),
+    "pPCA": ppca,
+    "GaussianMixture, 20": gaussian_mixture,
+    "GaussianMixture, BIC": gaussian_mixture_by_bic,
+    "kNN": neighbours,
+    "IsolationForest": isolation_forest,
+    "LocalOutlierFactor": local_outlier_factor,
+    "PyOD ECOD": ecod,
+    "PyOD VAE": pyod_vae,
+}
+
+
+def auroc(method, train, test, outlier, seed):
+    scaler = StandardScaler().fit(train)
+    strange = METHODS[method](scaler.transform(train), scaler.transform(test), seed)
+    return 100 * roc_auc_score(outlier, np.nan_to_num(strange, posinf=np.finfo(float).max))
+
+
+# ------------------------------------------------------------ training and test rows
+
+
+def first_half_of_normal(X, outlier):
+    normal = np.flatnonzero(outlier == 0)
+    train = normal[: int(np.round(len(normal) / 2))]
+    test = np.setdiff1d(np.arange(len(X)), train)
+    return train, test
+
+
+def protocol(method, name, seed):
+    X, outlier = load("outliers", name)
+    random = np.random.RandomState(seed)
+    if len(X) < FEW:
+        drawn = random.choice(np.arange(len(X)), FEW, replace=True)
+    elif len(X) > MANY:
+        drawn = random.choice(np.arange(len(X)), MANY, replace=False)
+    else:
+        drawn = np.arange(len(X))
+    X, outlier = X[drawn], outlier[drawn]
+    train, test = first_half_of_normal(X, outlier)
+    return {"auroc": auroc(method, X[train], X[test], outlier[test], seed)}
+
+
+def protocol_seeds(name):
+    return range(5) if not FEW <= len(load("outliers", name)[0]) <= MANY else range(1)
+
+
+def halves(method, name, seed):
+    X, outlier = load("outliers", name)
+    shuffled = np.random.RandomState(seed).permutation(len(X))
+    X, outlier = X[shuffled], outlier[shuffled]
+    train, test = first_half_of_normal(X, outlier)
+    return {"auroc": auroc(method, X[train], X[test], outlier[test], seed)}
+
+
+def contaminated(method, name, seed):
+    X, outlier = load("outliers", name)
+    shuffled = np.random.RandomState(seed).permutation(len(X))
+    X, outlier = X[shuffled], outlier[shuffled]
+    train, test = first_half_of_normal(X, outlier)
+    outliers = np.flatnonzero(outlier)
+    n_added = int(np.round(len(train) * CONTAMINATION / (1 - CONTAMINATION)))
+    added = outliers[: max(1, min(n_added, len(outliers) // 2))]
+    test = np.setdiff1d(test, added)
+    clean = auroc(method, X[train], X[test], outlier[test], seed)
+    train = np.concatenate([train, added])
+    return {"clean": clean, "auroc": auroc(method, X[train], X[test], outlier[test], seed)}
+
+
+# ------------------------------------------------------------ the column that was changed
+
+
+def gaussian_explanation(train, rows):
+    """log p(x_j | the others) of a single Gaussian, less its expectation, turned round."""
+    precision = np.linalg.pinv(np.cov(train, rowvar=False), hermitian=True)
+    variance = 1 / np.diag(precision)
+    residual = (rows - train.mean(axis=0)) @ precision * variance
+    return -norm.logpdf(residual / np.sqrt(variance))
+
+
+def explanation(train, rows):
+    return VAEOutlierDetector(random_state=0).fit(train).explain(rows)
+
+
+EXPLANATIONS = {"VAEOutlierDetector": explanation, "Gaussian": gaussian_explanation}
+
+
+def shifted(name, seed):
+    """Training rows, and others of which one column each was shifted, with that column."""
+    X, y = load("regression", name)
+    X = np.column_stack([X, y])
+    random = np.random.RandomState(seed)
+    X = X[random.permutation(len(X))[:MOST_ROWS]]
+    half = len(X) // 2
+    train, rows = X[:half], X[half:][:SHIFTED_ROWS].copy()
+    residual = np.empty(X.shape[1])
+    for j in range(X.shape[1]):
+        others = np.delete(train, j, axis=1)
+        trees = ExtraTreesRegressor(random_state=0, min_samples_leaf=2)
+        residual[j] = np.std(train[:, j] - cross_val_predict(trees, others, train[:, j], cv=5))
+    column = random.randint(X.shape[1], size=len(rows))
+    sign = random.choice([-1, 1], size=len(rows))
+    rows[np.arange(len(rows)), column] += sign * SHIFT * residual[column]
+    return train, rows, column
+
+
+def explain(method, name, seed):
+    train, rows, column = shifted(name, seed)
+    first = EXPLANATIONS[method](train, rows).argmax(axis=1)
+    return {"found": 100 * float(np.mean(first == column))}
+
+
+# ------------------------------------------------------------ tables
+
+PARTS = {"protocol": protocol, "halves": halves, "contaminated": contaminated, "explain": explain}
+
+
+def plan(part, full):
+    """Sets or tables of a part, with their seeds."""
+    if part == "explain":
+        return {name: range(3 if full else 1) for name in (TABLES if full else TABLES[:1])}
+    names = SETS if full else QUICK_SETS
+    if not full:
+        return dict.fromkeys(names, range(1))
+    if part == "protocol":
+        return {name: protocol_seeds(name) for name in names}
+    return dict.fromkeys(names, range(5 if part == "halves" else 3))
+
+
+def run(part, method, full):
+    """Of each set the measures by seed, and its seconds."""
+    rows = {}
+    for name, seeds in plan(part, full).items():
+        began = perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            measured = [PARTS[part](method, name, seed) for seed in seeds]
+        rows[name] = {key: [float(one[key]) for one in measured] for key in measured[0]} | {
+            "seconds": perf_counter() - began
+        }
+        print(f"  {part}, {method}, {name}: {rows[name]}", flush=True)
+    return rows
+
+
+def means(rows, measure):
+    return [float(np.mean(row[measure])) for row in rows.values()]
+
+
+def markdown(content):
+    lines = ["# Outliers", "", __doc__.split("\n\n", 2)[2].strip(), ""]
+    for part, methods in content["parts"].items():
+        measure = "found" if part == "explain" else "auroc"
+        names = list(next(iter(methods.values())))
+        header = ["", *methods]
+        cells = [
+            [name, *(f"{np.mean(rows[name][measure]):.1f}" for rows in methods.values())]
+            for name in names
+        ]
+        cells += [
+            ["**mean**", *(f"**{np.mean(means(r, measure)):.2f}**" for r in methods.values())]
+        ]
+        if part == "contaminated":
+            lost = [np.subtract(means(r, "clean"), means(r, "auroc")) for r in methods.values()]
+            cells += [["**lost**", *(f"**{np.mean(less):.2f}**" for less in lost)]]
+        seconds = [sum(row["seconds"] for row in rows.values()) for rows in methods.values()]
+        cells += [["seconds", *(f"{s:.0f}" for s in seconds)]]
+        lines += [f"## {part}", "", table(header, cells), ""]
+    return "\n".join([*lines, *(describe(e) for e in content["environments"]), ""])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--methods", default="")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    threadpool_limits(arguments.threads)
+    path = arguments.out / f"outliers{'' if arguments.full else '-quick'}.json"
+    facts = environment()
+    try:
+        import pyod
+
+        facts["versions"]["pyod"] = pyod.__version__
+    except ImportError:
+        print("PyOD is not installed: its methods are left out", flush=True)
+    for part in arguments.parts.split(","):
+        known = EXPLANATIONS if part == "explain" else METHODS
+        methods = [name for name in known if name in (arguments.methods.split(";"))]
+        for method in methods or known:
+            if method.startswith("PyOD") and "pyod" not in facts["versions"]:
+                continue
+            try:
+                rows = run(part, method, arguments.full)
+            except Unavailable as reason:
+                print(f"{part}, {method}: left out: {reason}", flush=True)
+                continue
+            # Another run may have written meanwhile.
+            content = read_json(path) or {"parts": {}, "environments": []}
+            parts = {name: dict(content["parts"].get(name, {})) for name in PARTS}
+            parts[part][method] = rows
+            content["parts"] = {
+                name: {m: kept[m] for m in (EXPLANATIONS | METHODS) if m in kept}
+                for name, kept in parts.items()
+                if kept
+            }
+            if facts not in content["environments"]:
+                content["environments"].append(facts)
+            write_json(path, content)
+            write_text(path.with_suffix(".md"), markdown(content))
+    print(markdown(read_json(path)))
+
+
+if __name__ == "__main__":
+    main()
