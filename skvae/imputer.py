@@ -12,6 +12,7 @@ from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from ._input import checked_rows, float_dtype
+from ._keeping import kept_on_failure
 from ._random import draw_seed
 from .tables import Table, is_frame
 from .transformer import VAETransformer
@@ -130,14 +131,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             If `estimator` is no VAETransformer, if no column has an observed cell, or as
             `VAETransformer.fit` raises it.
         """
-        # A failed fit loses nothing.
-        before = dict(vars(self))
-        try:
+        with kept_on_failure(self):
             return self._fitted(X)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
 
     def _fitted(self, X):
         self._table = self._table_of(X)

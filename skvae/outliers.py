@@ -1,5 +1,6 @@
 """VAEOutlierDetector: rows that are unlikely, and the columns that make them so."""
 
+import warnings
 from functools import partial
 from numbers import Real
 from typing import ClassVar
@@ -8,12 +9,14 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._input import checked_rows
+from ._keeping import kept_on_failure
 from ._random import draw_seed
 from .moments import some_rows
 from .priors import Mixture
@@ -24,7 +27,7 @@ from .transformer import VAETransformer
 _MOST_COMPONENTS = 64
 # and the deviation of the noise that each batch is smoothed by, in those of the columns: a density
 # of values that repeat has no bound, and a spike on each says nothing of other rows.
-_SMOOTHING = 0.1
+_SMOOTHING = 0.2
 # Gaussians of its prior at most, and the rows that each needs.
 _MOST_GAUSSIANS, _ROWS_EACH = 20, 30
 # Rows of the fit that say how strange a cell usually is.
@@ -39,10 +42,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     estimator : VAETransformer or None, default=None
         The model, cloned. None is a VAETransformer with a mixture of Gaussians as prior (one for
         30 rows, at most 20) and one component less than there are columns (at most 64, and less
-        than there are rows), of standardized columns smoothed by noise of a tenth of their
+        than there are rows), of standardized columns smoothed by noise of a fifth of their
         standard deviations; or, for a DataFrame of which not all columns are numbers, of
-        `likelihood="auto"`. `explain` needs
-        one with `missing_values="observed"`, as that of None has.
+        `likelihood="auto"`. `explain` needs one with `missing_values="observed"`, as that of None
+        has.
     contamination : float in (0, 0.5], default=0.1
         The part of the training rows that are to be called outliers: sets `offset_`, and nothing
         else. Where there are few rows for the columns more of new rows will be, which the model
@@ -121,24 +124,18 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         ValueError, TypeError
             As `VAETransformer.fit` raises them.
         """
-        # A failed fit loses nothing.
-        before = dict(vars(self))
-        try:
+        with kept_on_failure(self):
             return self._fitted(X)
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
 
     def _fitted(self, X):
         rows, estimator = self._start(X)
-        estimator.fit(rows)
+        self._fit(estimator, rows)
         if self.support_fraction < 1:
             scores = estimator.score_samples(rows)
             n_kept = max(2, round(self.support_fraction * len(scores)))
             likeliest = np.sort(np.argsort(-scores, kind="stable")[:n_kept])
             rows = _safe_indexing(rows, likeliest)
-            estimator = clone(estimator).fit(rows)
+            estimator = self._fit(clone(estimator), rows)
         self.estimator_ = estimator
         if self._scaler is None:
             # What X has to be was the model's to say.
@@ -148,6 +145,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self._typical = _safe_indexing(rows, some_rows(_num_samples(rows), _TYPICAL_ROWS))
         self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
         return self
+
+    def _fit(self, estimator, rows):
+        with warnings.catch_warnings():
+            if self.estimator is None:
+                # Its components are as many as there can be: what is not needed is no fault.
+                message = ".* latent components carry less than"
+                warnings.filterwarnings("ignore", message, ConvergenceWarning)
+            return estimator.fit(rows)
 
     def _start(self, X):
         """The rows as the model gets them, and the model before its fit."""
@@ -226,7 +231,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def explain(self, X):
+    def explain(self, X, n_draws=1000):
         """Which columns make a row strange: how much less likely each cell is, given the others,
         than cells of its column usually are.
 
@@ -237,6 +242,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        n_draws : int, default=1000
+            Weighted draws of the latent that each cell is judged by; the time grows with them.
 
         Returns
         -------
@@ -249,8 +256,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             If `estimator` was given without `missing_values="observed"`.
         """
         rows = self._rows(X)
-        usual = self.estimator_.score_columns(self._typical).mean(axis=0)
-        return usual - self.estimator_.score_columns(rows)
+        usual = self.estimator_.score_columns(self._typical, n_draws=n_draws).mean(axis=0)
+        return usual - self.estimator_.score_columns(rows, n_draws=n_draws)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

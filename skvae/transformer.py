@@ -1,7 +1,6 @@
 """VAETransformer: check, assemble, numpy in and out."""
 
 import warnings
-from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from numbers import Integral, Real
@@ -31,6 +30,7 @@ from sklearn.utils.validation import (
 )
 
 from ._input import FLOATS, checked_rows, column_namer, float_dtype
+from ._keeping import kept_on_failure
 from ._random import draw_seed, scoped_seed
 from .assembly import SKORCH_PREFIXES, finish, streamed_net, trained_net
 from .batches import Rows, working_units
@@ -432,7 +432,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         KeyboardInterrupt
             If the user interrupts training.
         """
-        with self._kept_on_failure():
+        with kept_on_failure(self):
             warm = self.warm_start and hasattr(self, "net_")
             X = self._rows(X, reset=not warm)
             X, weight, C = self._counted(X, sample_weight, condition, reset=not warm)
@@ -490,7 +490,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             As by `fit`; at a later call also if the parameters that decide the model's weights
             have changed.
         """
-        with self._kept_on_failure():
+        with kept_on_failure(self):
             fitted = self.__sklearn_is_fitted__()
             X = self._rows(X, reset=not fitted)
             X, weight, C = self._counted(X, sample_weight, condition, reset=not fitted)
@@ -544,17 +544,6 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     STREAM_JACOBIAN_ROWS,
                 )
         return self
-
-    @contextmanager
-    def _kept_on_failure(self):
-        """Put every attribute back if the block raises: a failed refit loses nothing."""
-        before = dict(vars(self))
-        try:
-            yield
-        except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
-            raise
 
     def _measured(self, net, X, seed, columns, some, weight, C):
         """Take the rows X in, a chunk at a time: into the moments of the columns, into the kept
@@ -1154,15 +1143,18 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         draws = self.n_importance_samples
         return importance_scores(self.net_, X, seed, draws, _torch_dtype(X), C)
 
-    def score_columns(self, X, *, condition=None):
+    def score_columns(self, X, *, n_draws=None, condition=None):
         """log p(x_j | the other cells of the row) of each cell in nats: how strange it is there.
 
         Needs `missing_values="observed"` in the fit. Each cell is left out in turn, and judged by
-        what the others say, with `n_importance_samples` weighted draws of q(z | the others).
+        what the others say, with weighted draws of q(z | the others).
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        n_draws : int or None, default=None
+            How many; None is `n_importance_samples`. A cell far from what the others say needs
+            more than a usual one.
         condition : array-like, Series or DataFrame or None, default=None
             As in `score_samples`.
 
@@ -1176,7 +1168,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Raises
         ------
         ValueError
-            If the model was not fitted with `missing_values="observed"`.
+            If the model was not fitted with `missing_values="observed"`, or if `n_draws` is
+            neither None nor a whole number of at least 1.
 
         References
         ----------
@@ -1191,8 +1184,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 "missing_values='observed': where no cell is missing the fit is the same."
             )
         C = self._conditions_of(condition, len(X))
-        draws, dtype = self.n_importance_samples, _torch_dtype(X)
-        return column_scores(self.net_, X, self._seed, draws, dtype, C)
+        n_draws = self.n_importance_samples if n_draws is None else n_draws
+        _check_count("n_draws", n_draws)
+        return column_scores(self.net_, X, self._seed, n_draws, _torch_dtype(X), C)
 
     def score_details(self, X, n_repeats=10, *, condition=None):
         """`score_samples(X)`, and how far it can be trusted.

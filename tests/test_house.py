@@ -59,6 +59,7 @@ FLOORS = {
     "incomplete": 1,
     "dimension": 1.5,
     "moments": 0,
+    "_keeping": 0,
     "_random": 0,
     "exceptions": 0,
     "reports": 0,
