@@ -2,7 +2,7 @@
 scikit-learn has.
 
     python benchmarks/imputation_tables.py [--full] [--sets breast,wine]
-        [--methods "VAEImputer;kNN"] [--threads 2]
+        [--methods "VAEImputer;kNN"] [--masks 10,50] [--threads 2]
 
 The tables and the masks are those that come with A. Nazabal, P. M. Olmos, Z. Ghahramani, I. Valera,
 "Handling Incomplete Heterogeneous Data using VAEs", Pattern Recognition 107, 2020: cells missing
@@ -23,7 +23,7 @@ and a tenth of letter's have exact copies, which trees and neighbours find again
 error of numbers in rows without one.
 
 Quick mode: breast with a tenth missing. With --sets what was there of other sets stays, and with
---methods that of other methods.
+--methods that of other methods and masks.
 """
 
 import argparse
@@ -215,6 +215,7 @@ def main():
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--sets", default="")
     parser.add_argument("--methods", default="", help="separated by semicolons")
+    parser.add_argument("--masks", default="")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
@@ -227,13 +228,15 @@ def main():
     }
     content["environments"].append(environment())
     sets = arguments.sets.split(",") if arguments.sets else SETS[: None if arguments.full else 1]
+    masks = [int(mask) for mask in arguments.masks.split(",") if mask]
+    masks = masks or MASKS[: None if arguments.full else 1]
     only = [method for method in arguments.methods.split(";") if method]
     for name in sets:
         rows = {}
         if only:
             rows = {(row["mask"], row["method"]): row for row in content["sets"].get(name, [])}
         try:
-            for mask in MASKS[: None if arguments.full else 1]:
+            for mask in masks:
                 for row in run(name, mask, arguments.full, only):
                     rows[row["mask"], row["method"]] = row
                     print(name, json.dumps(row), flush=True)

@@ -32,9 +32,10 @@ class VAEImputer(TransformerMixin, BaseEstimator):
     estimator : VAETransformer or None, default=None
         The model, cloned, with `missing_values="observed"`. None is a VAETransformer of
         `likelihood="diagonal_gaussian"` (columns of any scale), or "auto" for a DataFrame of which
-        not all columns are numbers, with as many components as half of the columns, 2 to 16, and no
-        more than half of the rows, trained by the bound of 5 draws; categories that the fit did
-        not see say nothing to it, and are left as they are.
+        not all columns are numbers, with as many components as half of the cells that a row has on
+        average, but at least a third of the columns, 2 to 16, and no more than half of the rows,
+        trained by the bound of 5 draws; categories that the fit did not see say nothing to it, and
+        are left as they are.
     n_draws : int, default=1000
         Weighted draws of the latents that a row is filled by; the time of `transform` grows with
         them, and a hundred nearly do.
@@ -158,7 +159,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
             )
         # What a column without an observed cell would have been does not choose the model.
         numbers = self._table is None or (self._table.kinds[kept] == "number").all()
-        estimator = self._estimator(int(kept.sum()), len(rows), numbers)
+        estimator = self._estimator(~np.isnan(rows[:, kept]), numbers)
         estimator.fit(_columns(X, rows, kept, self._table))
         self.indicator_ = None
         if self.add_indicator:
@@ -166,11 +167,14 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         self._kept, self.estimator_ = kept, estimator
         return self
 
-    def _estimator(self, n_columns, n_rows, numbers):
+    def _estimator(self, observed, numbers):
         if self.estimator is None:
+            n_rows, n_columns = observed.shape
+            # Rows that say less place fewer latents.
+            sought = max(n_columns // 3, int(observed.sum() / n_rows) // 2)
             most = min(n_columns, n_rows // 2)
             return VAETransformer(
-                max(1, min(most, int(np.clip(n_columns // 2, 2, 16)))),
+                max(1, min(most, int(np.clip(sought, 2, 16)))),
                 likelihood="diagonal_gaussian" if numbers else "auto",
                 missing_values="observed",
                 handle_unknown="missing",
