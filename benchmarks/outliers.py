@@ -2,7 +2,7 @@
 the explanation names the column that was changed.
 
     python benchmarks/outliers.py [--full] [--parts protocol,halves,contaminated,explain]
-        [--methods "VAEOutlierDetector;kNN"] [--threads 2]
+        [--methods "VAEOutlierDetector;kNN"] [--sets glass,wine] [--threads 2]
 
 All methods have one configuration for all sets, and learn from normal rows (except where it says
 otherwise), standardized by these. AUROC in percent; the higher, the better. Kept is what was there
@@ -275,44 +275,68 @@ def plan(part, full):
     return dict.fromkeys(names, range(5 if part == "halves" else 3))
 
 
-def run(part, method, full):
-    """Of each set the measures by seed, and its seconds."""
-    rows = {}
-    for name, seeds in plan(part, full).items():
-        began = perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            measured = [PARTS[part](method, name, seed) for seed in seeds]
-        rows[name] = {key: [float(one[key]) for one in measured] for key in measured[0]} | {
-            "seconds": perf_counter() - began
+def run(part, method, name, seeds):
+    """The measures of a method on a set by seed, and its seconds."""
+    began = perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        measured = [PARTS[part](method, name, seed) for seed in seeds]
+    row = {key: [float(one[key]) for one in measured] for key in measured[0]}
+    row["seconds"] = perf_counter() - began
+    print(f"  {part}, {method}, {name}: {row}", flush=True)
+    return row
+
+
+def kept(path, part, method, name, row, facts):
+    """Add a result to those in the file, to which another run may have written meanwhile."""
+    content = read_json(path) or {"parts": {}, "environments": []}
+    parts = {one: content["parts"].get(one, {}) for one in PARTS}
+    parts[part].setdefault(method, {})[name] = row
+    order = [*METHODS, *EXPLANATIONS]
+    names = [*SETS, *TABLES]
+    content["parts"] = {
+        one: {
+            method: dict(sorted(rows.items(), key=lambda item: names.index(item[0])))
+            for method, rows in sorted(methods.items(), key=lambda item: order.index(item[0]))
         }
-        print(f"  {part}, {method}, {name}: {rows[name]}", flush=True)
-    return rows
+        for one, methods in parts.items()
+        if methods
+    }
+    if facts not in content["environments"]:
+        content["environments"].append(facts)
+    write_json(path, content)
+    write_text(path.with_suffix(".md"), markdown(content))
 
 
-def means(rows, measure):
-    return [float(np.mean(row[measure])) for row in rows.values()]
+def mean_over_sets(rows, names, measure):
+    """The mean over the sets of the means over seeds; None where one of the sets is lacking."""
+    if not set(names) <= set(rows):
+        return None
+    return float(np.mean([np.mean(rows[name][measure]) for name in names]))
+
+
+def text_of(number, digits):
+    return "-" if number is None else f"{number:.{digits}f}"
 
 
 def markdown(content):
     lines = ["# Outliers", "", __doc__.split("\n\n", 2)[2].strip(), ""]
     for part, methods in content["parts"].items():
         measure = "found" if part == "explain" else "auroc"
-        names = list(next(iter(methods.values())))
-        header = ["", *methods]
+        names = max((list(rows) for rows in methods.values()), key=len)
         cells = [
-            [name, *(f"{np.mean(rows[name][measure]):.1f}" for rows in methods.values())]
+            [name, *(text_of(mean_over_sets(r, [name], measure), 1) for r in methods.values())]
             for name in names
         ]
-        cells += [
-            ["**mean**", *(f"**{np.mean(means(r, measure)):.2f}**" for r in methods.values())]
-        ]
+        total = {m: mean_over_sets(rows, names, measure) for m, rows in methods.items()}
+        cells += [["**mean**", *(f"**{text_of(number, 2)}**" for number in total.values())]]
         if part == "contaminated":
-            lost = [np.subtract(means(r, "clean"), means(r, "auroc")) for r in methods.values()]
-            cells += [["**lost**", *(f"**{np.mean(less):.2f}**" for less in lost)]]
+            clean = {m: mean_over_sets(rows, names, "clean") for m, rows in methods.items()}
+            lost = [None if total[m] is None else clean[m] - total[m] for m in methods]
+            cells += [["**lost**", *(f"**{text_of(number, 2)}**" for number in lost)]]
         seconds = [sum(row["seconds"] for row in rows.values()) for rows in methods.values()]
         cells += [["seconds", *(f"{s:.0f}" for s in seconds)]]
-        lines += [f"## {part}", "", table(header, cells), ""]
+        lines += [f"## {part}", "", table(["", *methods], cells), ""]
     return "\n".join([*lines, *(describe(e) for e in content["environments"]), ""])
 
 
@@ -320,7 +344,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--methods", default="")
+    parser.add_argument("--methods", default="", help="separated by semicolons")
+    parser.add_argument("--sets", default="")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
@@ -341,23 +366,11 @@ def main():
             if method.startswith("PyOD") and "pyod" not in facts["versions"]:
                 continue
             try:
-                rows = run(part, method, arguments.full)
+                for name, seeds in plan(part, arguments.full).items():
+                    if not arguments.sets or name in arguments.sets.split(","):
+                        kept(path, part, method, name, run(part, method, name, seeds), facts)
             except Unavailable as reason:
                 print(f"{part}, {method}: left out: {reason}", flush=True)
-                continue
-            # Another run may have written meanwhile.
-            content = read_json(path) or {"parts": {}, "environments": []}
-            parts = {name: dict(content["parts"].get(name, {})) for name in PARTS}
-            parts[part][method] = rows
-            content["parts"] = {
-                name: {m: kept[m] for m in (EXPLANATIONS | METHODS) if m in kept}
-                for name, kept in parts.items()
-                if kept
-            }
-            if facts not in content["environments"]:
-                content["environments"].append(facts)
-            write_json(path, content)
-            write_text(path.with_suffix(".md"), markdown(content))
     print(markdown(read_json(path)))
 
 
