@@ -366,9 +366,9 @@ def main():
             if method.startswith("PyOD") and "pyod" not in facts["versions"]:
                 continue
             try:
-                for name, seeds in plan(part, arguments.full).items():
-                    if not arguments.sets or name in arguments.sets.split(","):
-                        kept(path, part, method, name, run(part, method, name, seeds), facts)
+                seeds = plan(part, arguments.full)
+                for name in arguments.sets.split(",") if arguments.sets else seeds:
+                    kept(path, part, method, name, run(part, method, name, seeds[name]), facts)
             except Unavailable as reason:
                 print(f"{part}, {method}: left out: {reason}", flush=True)
     print(markdown(read_json(path)))
