@@ -7,10 +7,12 @@ References
 ----------
 M. E. Tipping, C. M. Bishop, "Probabilistic Principal Component Analysis", JRSS B 61, 1999,
 equations 4 and 8; D. Barber, "Bayesian Reasoning and Machine Learning", 2012, section 21.2 (factor
-analysis by eigenvectors, as in scikit-learn).
+analysis by eigenvectors, as in scikit-learn); T. P. Minka, "Automatic Choice of Dimensionality for
+PCA", NIPS 2000.
 """
 
 import numpy as np
+from sklearn.decomposition._pca import _assess_dimension
 
 from .incomplete import factor_model, observed_log_prob
 from .moments import Moments
@@ -27,6 +29,8 @@ _LEAST_GAIN = 1e-3
 _MOST_ITERATIONS = 100
 # Of scores, relative to these.
 _ROUNDING = 1e-9
+# Of a variance above the noise, in units of that, below which EM has switched a component off.
+_LEAST_SIGNAL = 1e-6
 
 
 def dealt_out(n_rows, n_parts, seed):
@@ -207,6 +211,52 @@ def incomplete_scores(X, row, *, shared_noise, least_noise, seed):
         return total / len(X)
 
     return score, min(n_rows - -(-n_rows // n_parts) - 1, X.shape[1]) - 1
+
+
+def incomplete_spectrum(X, least_noise):
+    """Eigenvalues of the covariance of rows X, shape (n_samples, n_features), whose missing cells
+    are NaN: decreasing, (n_features,); and how many of them are above the noise.
+
+    By EM: probabilistic PCA with a component less than columns has any covariance. Rows whose
+    missing cells are filled have not, as what is filled has no noise.
+    """
+    k = min(X.shape) - 1
+    _, loadings, noise = factor_model(
+        X,
+        k,
+        shared_noise=True,
+        least_noise=least_noise,
+        least_gain=_LEAST_GAIN_OF_EM,
+        most_iterations=_MOST_ITERATIONS_OF_EM,
+    )
+    signal = (loadings**2).sum(axis=0)
+    values = np.full(X.shape[1], noise[0])
+    values[:k] += signal
+    return values, int((signal > _LEAST_SIGNAL * noise[0]).sum())
+
+
+def rows_in_common(X):
+    """How many of rows X have both of two columns, on average over the pairs: what the covariance
+    of incomplete rows is known by."""
+    observed = (~np.isnan(X)).astype(float)
+    both = observed.T @ observed
+    n_pairs = len(both) * (len(both) - 1)
+    return float(both.sum() - both.trace()) / n_pairs
+
+
+def minka_count(values, most, n_rows):
+    """The number of components from 1 to `most` that has the greatest evidence by eigenvalues
+    (n_features,) of the covariance of so many rows; eigenvalues above `most` may be equal."""
+    if most < 2:
+        return 1
+    return max(range(1, most + 1), key=lambda k: _assess_dimension(values, k, n_rows))
+
+
+def count_that_explains(values, part):
+    """How many of the eigenvalues, decreasing, are more than a part of their sum."""
+    parts = np.cumsum(values) / values.sum()
+    # As PCA counts.
+    return min(int(np.searchsorted(parts, part, side="right")) + 1, len(values))
 
 
 def _around(mean, moments):

@@ -17,13 +17,17 @@ from .batches import Rows, working_units
 from .dimension import (
     Folds,
     best_count,
+    count_that_explains,
     factor_scores,
     fewest_of_best,
     in_own_span,
     incomplete_scores,
+    incomplete_spectrum,
+    minka_count,
     pca_scores,
+    rows_in_common,
 )
-from .incomplete import LinearFill, marginally_filled
+from .incomplete import marginally_filled
 from .linear_start import best_gain, best_noise_and_gain, linear_start, residuals
 from .moments import Moments, repeated, some_rows
 
@@ -56,9 +60,9 @@ def n_components_of(params, likelihood, rows, seed):
         if not likelihood.features_are_columns:
             likelihood = deepcopy(likelihood)
             likelihood.set_units(_units_rows(part, seed))
-        X = residuals(*_split(likelihood, _start_rows(likelihood, part, seed), rows))[0]
         if rows.incomplete:
-            X = _completed(X, likelihood, seed)
+            return _count_of_incomplete(wanted, likelihood, part, seed)
+        X = residuals(*_split(likelihood, _start_rows(likelihood, part, seed), rows))[0]
         # Minka's evidence depends on the number of rows, which X can stand in for.
         count = int(count_of(part))
         solved = PCA(None if wanted == "mle" and len(X) != count else wanted, svd_solver="full")
@@ -75,6 +79,33 @@ def n_components_of(params, likelihood, rows, seed):
             f"n_features)={limit} with init='pca'; init='random' takes more."
         )
     return int(wanted)
+
+
+def _count_of_incomplete(wanted, likelihood, part, seed):
+    """The number of components by the covariance of rows with missing cells: a part of the
+    variance, or "mle"."""
+    rows = part.dataset
+    indices = _some_indices(part, max(3, _COUNTED_INCOMPLETE_VALUES // likelihood.n_inputs))
+    with scoped_seed(seed):
+        X = np.vstack(list(rows.chunks(indices)))
+    X = _incomplete_features(likelihood, X, rows.first_observed)
+    X = residuals(X, None if rows.condition is None else rows.condition[indices])[0]
+    X = X[:, ~np.isnan(X).all(axis=0)]
+    if min(X.shape) < 2:
+        return 1
+    least_noise = 1e-9 * float(np.nanmean(np.nanvar(X, axis=0))) or 1e-9
+    if wanted != "mle":
+        return count_that_explains(incomplete_spectrum(X, least_noise)[0], wanted)
+    # Rows with weights stand there as often as these say, or more often.
+    n_rows = rows_in_common(X) * min(1.0, count_of(part) / len(X))
+    if n_rows < X.shape[1]:
+        raise ValueError(
+            "n_components='mle' needs as many rows as there are features, "
+            f"{X.shape[1]}. Cells are missing: of the {min(len(X), int(count_of(part)))} rows that "
+            f"are looked at {n_rows:.0f} have both of two features, on average. Take "
+            "n_components='auto', which needs fewer, or a number."
+        )
+    return minka_count(*incomplete_spectrum(X, least_noise), n_rows)
 
 
 def _likeliest(likelihood, rows, seed):
@@ -285,18 +316,6 @@ def _incomplete_features(likelihood, X, otherwise):
     features = likelihood.start_rows(marginally_filled(X, otherwise))
     mask = likelihood.feature_mask(torch.from_numpy(~np.isnan(X))).numpy()
     return np.where(mask, features, np.nan)
-
-
-def _completed(X, likelihood, seed):
-    """Features X with missing ones as a linear model of many components has them, for what can be
-    counted on whole rows alone."""
-    k = max(1, min(len(X), X.shape[1]) // 2)
-    start = linear_start(X, k, model="pca", least_noise=1e-9 * np.nanvar(X), seed=seed)
-    fill = LinearFill(X.shape[1], k).double()
-    noise = np.broadcast_to(start.noise_variance, start.mean.shape)
-    fill.load(start.mean, start.loadings, noise)
-    features = torch.from_numpy(X)
-    return fill(features, ~torch.isnan(features))[0].numpy()
 
 
 def _some_rows(part, seed, at_most=None):

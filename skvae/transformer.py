@@ -85,7 +85,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     n_components : int, float in (0, 1), "auto", "mle" or None, default=2
         Number of latent components. As in PCA with its full solver, a float is the part of the
         variance that so many of PCA's components explain, "mle" is Minka's choice for PCA, and
-        None is min(n_samples, n_features). "auto" is the number, at least 1, with which the linear
+        None is min(n_samples, n_features). With missing cells both go by the covariance that EM has
+        of rows with 131,072 values at most, and "mle" takes as their number that of those that have
+        both of two columns, on average. "auto" is the number, at least 1, with which the linear
         model that training starts from makes held-out rows likeliest, in four to ten folds: pPCA of
         the features, or where each column has its noise factor analysis (above 100 columns pPCA of
         unit ones). Of more than 2,000 columns it looks at 2,000 rows at most, of rows with missing

@@ -18,11 +18,15 @@ from skvae._random import draw_seed
 from skvae.dimension import (
     Folds,
     best_count,
+    count_that_explains,
     dealt_out,
     factor_scores,
     in_own_span,
     incomplete_scores,
+    incomplete_spectrum,
+    minka_count,
     pca_scores,
+    rows_in_common,
 )
 from skvae.incomplete import factor_model, observed_log_prob
 from skvae.likelihoods import LIKELIHOODS
@@ -374,3 +378,78 @@ def test_iris_as_brute_force_has_it():
     X = load_iris().data
     k = auto(random_state=4).fit(X).n_components_
     assert k == 1 + brute(X, draw_seed(4)).argmax()
+
+
+def counted(n_components, X, **parameters):
+    parameters = {"max_epochs": 0, "missing_values": "observed", "random_state": 0} | parameters
+    return VAETransformer(n_components, **parameters).fit(X).n_components_
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(200, 10, 3), (500, 20, 5), (300, 30, 4)])
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_minkas_choice_with_missing_cells_is_that_of_whole_rows(n, d, k, share):
+    for seed in range(2):
+        X = drawn(n, d, k, seed)
+        assert PCA("mle").fit(X).n_components_ == k
+        assert counted("mle", with_holes(X, share, seed)) == k
+        # At any scale and place.
+        assert counted("mle", with_holes(X * 1e-3 + 1, share, seed)) == k
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_a_part_of_the_variance_with_missing_cells_is_that_of_the_model(share):
+    # Noise has more than half of the variance, which cells that are filled in have not.
+    X = drawn(2000, 20, 4, weakest=3.0)
+    for part in (0.3, 0.55, 0.8, 0.9, 0.999):
+        expected = PCA(part, svd_solver="full").fit(X).n_components_
+        assert abs(counted(part, with_holes(X, share)) - expected) <= 1
+
+
+def test_what_is_counted_by_is_scikit_learns_and_the_covariances():
+    values = PCA().fit(WINE).explained_variance_
+    for part in (0.1, 0.5, 0.9, 0.999):
+        expected = PCA(part, svd_solver="full").fit(WINE).n_components_
+        assert count_that_explains(values, part) == expected
+    assert minka_count(values, 12, len(WINE)) == PCA("mle").fit(WINE).n_components_
+    # A covariance has as many eigenvalues above the least as there are columns, less one.
+    found, most = incomplete_spectrum(WINE, 1e-9)
+    assert most == 12
+    np.testing.assert_allclose(found, values * (177 / 178), rtol=0.02)
+    # What is switched off is not chosen.
+    assert minka_count(np.r_[5.0, 4.0, np.ones(8)], 2, 50) == 2
+    assert minka_count(np.ones(3), 0, 50) == 1
+    rows = np.array([[1.0, np.nan, 2], [1, 1, np.nan], [1, 1, 1], [np.nan] * 3])
+    assert rows_in_common(rows) == pytest.approx((2 + 2 + 1) / 3)
+
+
+def test_minkas_choice_with_missing_cells_asks_for_rows():
+    X = with_holes(drawn(30, 20, 2), 0.3)
+    with pytest.raises(ValueError, match=r"'mle' needs as many rows.* 20\..* 30 rows.*'auto'"):
+        counted("mle", X)
+    assert 1 <= counted("auto", X) < 20
+    # Rows with weights count as often as these say, and no more often.
+    with pytest.raises(ValueError, match="'mle' needs as many rows"):
+        VAETransformer("mle", max_epochs=0, missing_values="observed").fit(
+            X, sample_weight=np.full(30, 1.01)
+        )
+    weighted = VAETransformer("mle", max_epochs=0, missing_values="observed")
+    X = drawn(200, 10, 3)
+    weighted.fit(with_holes(X, 0.2), sample_weight=np.full(200, 1.01))
+    assert weighted.n_components_ == 3
+
+
+@pytest.mark.parametrize("n_components", ["mle", 0.9])
+def test_a_single_incomplete_column_has_one_component(n_components):
+    one = np.where(np.arange(50) < 5, np.nan, np.random.RandomState(0).normal(size=50))
+    assert counted(n_components, one[:, None]) == 1
+
+
+def test_columns_without_cells_in_the_rows_that_are_looked_at_count_for_nothing(monkeypatch):
+    X = with_holes(drawn(300, 8, 2), 0.1)
+    expected = {wanted: counted(wanted, X) for wanted in ("mle", 0.9)}
+    # Its only cell is in a row that is not looked at.
+    rare = np.r_[X, np.full((1, 8), 3.0)]
+    rare = np.c_[rare, np.where(np.arange(301) == 300, 1.0, np.nan)]
+    monkeypatch.setattr(start, "_some_indices", lambda part, at_most: np.arange(300))
+    for wanted, k in expected.items():
+        assert counted(wanted, rare) == k
