@@ -7,6 +7,7 @@ from numbers import Integral
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_is_fitted
@@ -24,7 +25,7 @@ from .marginal_checks import (
 )
 from .moments import some_rows
 from .reports import Message, Section, as_html, as_text
-from .scores import elbo_terms, importance_scores
+from .scores import bounds, importance_scores
 from .transformer import VAETransformer
 
 # Rows that are looked at, and values of these, but at least so many rows;
@@ -39,7 +40,7 @@ _ACTIVE = 0.01
 _SHOWN = 20
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Diagnosis:
     """What `diagnose` measured of a fitted model on some rows, and what it found.
 
@@ -120,8 +121,8 @@ class Diagnosis:
     feature_names : list of str
     laws : list of str
         The likelihood of each column.
-    column_kinds : list of {"number", "count", "binary", "category"}
-        What the columns hold.
+    column_kinds : list of {"number", "count", "binary", "category", "constant"}
+        What the columns of X hold.
     noise_at_floor : ndarray of shape (n_features,)
         Part of the rows at which the noise of a column has at most twice the least variance that
         its law allows.
@@ -353,8 +354,8 @@ def diagnose(
     TypeError
         If `estimator` does not end in a VAETransformer.
     ValueError
-        If there are fewer than 20 rows, if `n_draws` is not an int of at least 2, or as
-        `VAETransformer.score_samples` raises it.
+        If there are fewer than 20 rows, if `n_draws` is not an int of at least 2, if there is a
+        `condition_train` without X_train, or as `VAETransformer.score_samples` raises it.
 
     Notes
     -----
@@ -377,6 +378,8 @@ def diagnose(
     """
     if not isinstance(n_draws, Integral) or n_draws < 2:
         raise ValueError(f"n_draws must be an int of at least 2, got {n_draws!r}.")
+    if condition_train is not None and X_train is None:
+        raise ValueError("condition_train is that of the rows X_train, and X_train is None.")
     check_is_fitted(estimator)
     before, model = _parts(estimator)
     seed = draw_seed(model.random_state if random_state is None else random_state)
@@ -385,11 +388,11 @@ def diagnose(
     if X_train is not None:
         train = _Rows(model, before, X_train, condition_train, "X_train")
     measured = {"n_samples": len(rows.X), "n_draws": int(n_draws)}
-    bounds = _bounds_of(model, rows, seed, n_draws)
-    measured |= bounds["means"] | _latents_of(model, rows, seed)
+    of_rows = _bounds_of(model, rows, seed, n_draws)
+    measured |= of_rows["means"] | _latents_of(model, rows, seed)
     measured |= _training_of(model)
     of_linear = _linear_scores(model, rows, train, seed, n_draws)
-    measured |= _gains_of(model, rows, train, bounds, of_linear, seed, n_draws)
+    measured |= _gains_of(model, rows, train, of_rows, of_linear, seed, n_draws)
     measured |= _columns_of(model, rows, before, seed)
     diagnosis = Diagnosis(**measured)
     return replace(diagnosis, findings=findings_of(model, diagnosis))
@@ -397,17 +400,26 @@ def diagnose(
 
 def _parts(estimator):
     """The steps before the model, or None, and the model."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    before, model = None, estimator
-    if isinstance(estimator, Pipeline):
-        model = estimator[-1]
-        before = estimator[:-1] if len(estimator) > 1 else None
+    before, model = [], estimator
+    while True:
+        if hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        elif isinstance(model, Pipeline) and len(model):
+            before += [model[:-1]] if len(model) > 1 else []
+            model = model[-1]
+        else:
+            break
     if not isinstance(model, VAETransformer):
+        hint = "Of a detector or an imputer it is its `estimator_`."
+        if isinstance(model, BaseSearchCV):
+            hint = "Of a search with refit=False no model is kept."
         raise TypeError(
             "diagnose needs a fitted VAETransformer, alone or as the last step of a Pipeline; got "
-            f"{type(model).__name__}. (Of a detector or an imputer it is its `estimator_`.)"
+            f"{type(model).__name__}. ({hint})"
         )
-    return before, model
+    if len(before) > 1:
+        before = [Pipeline([(str(i), steps) for i, steps in enumerate(before)])]
+    return before[0] if before else None, model
 
 
 class _Rows:
@@ -430,6 +442,8 @@ class _Rows:
             X = before.transform(X)
         elif not hasattr(X, "shape"):
             X = np.asarray(X)
+        if not X.shape:
+            raise ValueError(f"{name} must be rows of columns, got {X.item()!r}.")
         n_rows = _num_samples(X)
         if n_rows < _LEAST_ROWS:
             raise ValueError(
@@ -457,9 +471,7 @@ def _dtype(X):
 
 def _bounds_of(model, rows, seed, n_draws):
     """The bounds of each row, and their means under the names that a Diagnosis has."""
-    arguments = model.net_, rows.X, seed, n_draws, _dtype(rows.X), rows.C
-    log_prob, size = importance_scores(*arguments)
-    elbo, kl = elbo_terms(*arguments)
+    log_prob, size, elbo, kl = bounds(model.net_, rows.X, seed, n_draws, _dtype(rows.X), rows.C)
     means = {
         "elbo": float(elbo.mean()),
         "kl": float(kl.sum(axis=1).mean()),
@@ -596,7 +608,7 @@ def _scores_by(start, rows, chosen, seed, n_draws):
     return importance_scores(start.net_, X, seed, n_draws, _dtype(rows.X), C)[0]
 
 
-def _gains_of(model, rows, train, bounds, of_linear, seed, n_draws):
+def _gains_of(model, rows, train, of_rows, of_linear, seed, n_draws):
     """What the model gains over the linear start, and loses beside the rows it was trained on."""
     linear, linear_of_train, note = of_linear
     is_start = _training_of(model)["is_linear_start"]
@@ -611,14 +623,14 @@ def _gains_of(model, rows, train, bounds, of_linear, seed, n_draws):
         "excess_gap_error": None,
     }
     if linear is not None:
-        gain = bounds["log_prob"] - linear
+        gain = of_rows["log_prob"] - linear
         measured |= {"linear_gain": float(gain.mean()), "linear_gain_error": _error(gain)}
     if train is not None:
         of_train = importance_scores(model.net_, train.X, seed, n_draws, _dtype(train.X), train.C)[
             0
         ]
-        measured["train_gap"] = float(of_train.mean() - bounds["log_prob"].mean())
-        measured["train_gap_error"] = float(np.hypot(_error(of_train), _error(bounds["log_prob"])))
+        measured["train_gap"] = float(of_train.mean() - of_rows["log_prob"].mean())
+        measured["train_gap_error"] = float(np.hypot(_error(of_train), _error(of_rows["log_prob"])))
         if linear_of_train is not None:
             gain_of_train = of_train - linear_of_train
             measured["training_gain"] = float(gain_of_train.mean())
@@ -626,10 +638,10 @@ def _gains_of(model, rows, train, bounds, of_linear, seed, n_draws):
             errors = _error(gain_of_train), measured["linear_gain_error"]
             measured["excess_gap_error"] = float(np.hypot(*errors))
         return measured
-    return measured | _gaps_by_history(model, bounds)
+    return measured | _gaps_by_history(model, of_rows)
 
 
-def _gaps_by_history(model, bounds):
+def _gaps_by_history(model, of_rows):
     """How much likelier training rows were, in the epoch that was kept, than these are."""
     history = [epoch for epoch in model.history_ if "train_loss" in epoch]
     criterion = model.net_.criterion_
@@ -637,8 +649,8 @@ def _gaps_by_history(model, bounds):
     if model._stream is not None or not 0 < kept <= len(history) or criterion.importance_weighted:
         return {}
     # The objective itself, as the loss of that epoch.
-    kl = bounds["kl"]
-    objective = bounds["elbo"] + kl.sum(axis=1) - criterion.beta * kl.sum(axis=1)
+    kl = of_rows["kl"]
+    objective = of_rows["elbo"] + kl.sum(axis=1) - criterion.beta * kl.sum(axis=1)
     free = np.maximum(criterion.free_bits - kl.mean(axis=0), 0.0).sum()
     losses = [epoch["train_loss"] for epoch in history]
     gap = float(-losses[kept - 1] - (objective.mean() - criterion.beta * free))
@@ -701,6 +713,8 @@ def _kind(x, category):
     x = x[~np.isnan(x)]
     if category:
         return "category"
+    if not len(x) or x.min() == x.max():
+        return "constant"
     if np.isin(x, (0, 1)).all():
         return "binary"
     return "count" if (x >= 0).all() and (x == np.floor(x)).all() else "number"

@@ -171,6 +171,9 @@ def _still_gaining(measured):
     gain, total = measured.late_gain, measured.total_gain
     if gain is None or not gain > 2 * measured.total_gain_error:
         return 0.0
+    # The best epoch was over by then: what was gained was lost before.
+    if measured.selected and 0 < measured.best_epoch <= measured.n_epochs // 2:
+        return 0.0
     # A second half that made good what the first one lost.
     return gain / total if total > gain else 1.0
 
@@ -230,7 +233,9 @@ def _wrong_likelihood(model, measured):
     cures = _laws_instead(measured, off)
     if measured.max_epochs == 0:
         cures.append("or training (max_epochs=0 leaves the model linear), which bends the means")
-    severity = "note" if worse else "warning"
+    # Any noise at all is too much for a column that does not vary.
+    constant = np.array([kind == "constant" for kind in measured.column_kinds])
+    severity = "note" if worse or constant[off].all() else "warning"
     return Finding("wrong_likelihood", severity, words, "; ".join(cures))
 
 
@@ -239,7 +244,9 @@ def _laws_instead(measured, off):
     cures = []
     for j in np.flatnonzero(off):
         law = measured.laws[j]
-        if measured.drowned[j]:
+        if measured.column_kinds[j] == "constant":
+            cure = "leave out columns that are constant in X"
+        elif measured.drowned[j]:
             cure = (
                 "columns beside which the one noise variance of all is large: scale X, as by "
                 "StandardScaler, or likelihood='diagonal_gaussian'"

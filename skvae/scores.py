@@ -64,6 +64,21 @@ def elbo_terms(net, X, seed, n_draws, dtype, condition=None):
     return elbo, kl
 
 
+def bounds(net, X, seed, n_draws, dtype, condition=None):
+    """What `importance_scores` and `elbo_terms` return, of the same draws at the price of one.
+
+    Returns
+    -------
+    log_prob, effective_sample_size, elbo : ndarray of shape (n,), float64
+    kl : ndarray of shape (n, k) or (n, 1), float64
+    """
+    log_sum, log_squares, elbo, kl = -np.inf, -np.inf, 0.0, 0.0
+    for part, terms in _by_pieces(_all_terms, net, X, seed, n_draws, dtype, condition):
+        log_sum, log_squares = np.logaddexp(log_sum, terms[0]), np.logaddexp(log_squares, terms[1])
+        elbo, kl = elbo + part * terms[2], kl + part * terms[3]
+    return log_sum - np.log(n_draws), np.exp(2 * log_sum - log_squares), elbo, kl
+
+
 def column_scores(net, X, seed, n_draws, dtype, condition=None):
     """log p(x_j | the other observed cells) of each cell in nats.
 
@@ -112,7 +127,7 @@ def _arrays(X, condition):
 
 def _by_pieces(function, net, X, seed, n_draws, dtype, condition):
     """Yield what part of the draws a piece of them is, and what the function says of the rows by
-    these, a pair of float64 arrays."""
+    these, float64 arrays."""
     for first in range(0, n_draws, _DRAWS_AT_ONCE):
         piece = min(_DRAWS_AT_ONCE, n_draws - first)
         of_piece = net.apply(
@@ -137,12 +152,20 @@ def _noisy(net, seed, first, n_draws):
 
 
 def _log_sums(module, x, noise, *condition):
-    log_w = module.log_weights(x, noise, *condition)
+    return _sums(module.log_weights(x, noise, *condition))
+
+
+def _sums(log_w):
     return torch.logsumexp(log_w, 1), torch.logsumexp(2 * log_w, 1)
 
 
 def _elbo_terms(module, x, noise, *condition):
+    return _all_terms(module, x, noise, *condition)[2:]
+
+
+def _all_terms(module, x, noise, *condition):
     terms = module.terms(x, noise, *condition)
     _, log_pz, log_qz, *kl = terms
     kl = kl[0] if kl else (log_qz - log_pz).mean(1, keepdim=True)
-    return log_weights(*terms).mean(1), kl
+    log_w = log_weights(*terms)
+    return *_sums(log_w), log_w.mean(1), kl

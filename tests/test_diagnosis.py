@@ -5,6 +5,7 @@ import math
 import pickle
 import warnings
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,11 @@ from suited import suited_rows
 
 from skvae import PosteriorCollapseWarning, VAEOutlierDetector, VAETransformer, diagnose
 from skvae.aggregate import aggregate, gain_of_fitted_prior
+from skvae.findings import findings_of
 from skvae.likelihoods import COLUMN_NOISE_FLOOR, LIKELIHOODS
 from skvae.marginal_checks import LEAST_DISTANCE, compare_marginals
 from skvae.reports import Message, Section, as_html, as_text
+from skvae.scores import bounds, elbo_terms, importance_scores
 
 IRIS = load_iris().data
 WINE = StandardScaler().fit_transform(load_wine().data)
@@ -128,6 +131,17 @@ class TestBounds:
         assert diagnosis.best_epoch == iris_model.best_epoch_
         assert diagnosis.total_gain == pytest.approx(best.start_loss() - losses[-1])
         assert diagnosis.late_gain == pytest.approx(losses[len(losses) // 2 - 1] - losses[-1])
+
+    @pytest.mark.parametrize("prior", ["normal", "mixture"])
+    def test_all_bounds_at_once_are_each_by_itself(self, monkeypatch, prior):
+        vae = VAETransformer(2, prior=prior, max_epochs=3, random_state=0).fit(IRIS)
+        arguments = vae.net_, IRIS, 5, 37, torch.float64
+        # By pieces of the draws too.
+        for at_once in (1000, 10):
+            monkeypatch.setattr("skvae.scores._DRAWS_AT_ONCE", at_once)
+            expected = *importance_scores(*arguments), *elbo_terms(*arguments)
+            for found, wanted in zip(bounds(*arguments), expected, strict=True):
+                assert_allclose(found, wanted, rtol=1e-9)
 
 
 class TestLatents:
@@ -419,6 +433,29 @@ class TestFaults:
             vae = zero_epochs(2, likelihood=likelihood).fit(X)
             assert diagnose(vae, X).noise_at_floor[3] == 0
 
+    @pytest.mark.parametrize("likelihood", ["gaussian", "diagonal_gaussian"])
+    def test_a_constant_column_is_named_and_no_warning(self, likelihood):
+        X = np.column_stack([IRIS, np.ones(150)])
+        diagnosis = diagnose(zero_epochs(2, likelihood=likelihood).fit(X), X)
+        assert diagnosis.column_kinds == [*["number"] * 4, "constant"]
+        assert diagnosis.warnings == ()
+        # Any noise at all puts all rows beside it.
+        assert diagnosis.replicates.off.tolist() == [False] * 4 + [True]
+        found = dict(zip(names(diagnosis.findings), diagnosis.findings, strict=True))
+        assert found["wrong_likelihood"].severity == "note"
+        assert "constant" in found["wrong_likelihood"].cure
+
+    @pytest.mark.parametrize(("best_epoch", "accused"), [(8, False), (15, False), (16, True)])
+    def test_undertrained_is_no_model_whose_best_epoch_was_early(
+        self, iris_model, best_epoch, accused
+    ):
+        # Losses that rise after the best epoch, and fall again.
+        course = {"n_epochs": 30, "max_epochs": 30, "best_epoch": best_epoch, "selected": True}
+        gains = {"total_gain": 0.3, "total_gain_error": 0.01, "late_gain": 0.2}
+        course |= gains | {"is_linear_start": False}
+        diagnosis = replace(diagnose(iris_model, IRIS, n_draws=10), **course)
+        assert ("undertrained" in names(findings_of(iris_model, diagnosis))) == accused
+
     def test_prior_mismatch(self):
         random = np.random.RandomState(0)
         group = random.randint(3, size=600)
@@ -669,3 +706,39 @@ class TestContract:
             diagnose(iris_model, IRIS, n_draws=1)
         with pytest.raises(ValueError, match="features"):
             diagnose(iris_model, WINE)
+
+
+def test_a_model_is_found_in_pipelines_and_searches_of_each_other():
+    vae = VAETransformer(2, max_epochs=2, random_state=0)
+    expected = diagnose(make_pipeline(StandardScaler(), vae).fit(IRIS), IRIS, n_draws=10)
+    scaled = StandardScaler().fit_transform(IRIS)
+    for steps in (
+        [StandardScaler(), GridSearchCV(vae, {"n_components": [2]}, cv=2)],
+        [StandardScaler(), make_pipeline(vae)],
+        [make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), vae))],
+    ):
+        found = diagnose(make_pipeline(*steps).fit(IRIS), IRIS, n_draws=10)
+        # Columns that are scaled twice are scaled once, but for rounding.
+        assert found.log_prob == pytest.approx(expected.log_prob, abs=0.01)
+        assert found.feature_names == expected.feature_names
+    assert diagnose(vae.fit(scaled), scaled, n_draws=10).log_prob == pytest.approx(
+        expected.log_prob, abs=0.01
+    )
+    search = GridSearchCV(vae, {"n_components": [2]}, cv=2, refit=False).fit(IRIS)
+    with pytest.raises(TypeError, match=r"GridSearchCV.*refit=False"):
+        diagnose(search, IRIS)
+
+
+def test_what_is_not_used_or_no_table_is_an_error(iris_model):
+    with pytest.raises(ValueError, match=r"condition_train .* X_train is None"):
+        diagnose(iris_model, IRIS, condition_train=IRIS[:, 0])
+    for X in ("rows", None, 3):
+        with pytest.raises(ValueError, match=f"X must be rows of columns, got {X!r}"):
+            diagnose(iris_model, X)
+    with pytest.raises(ValueError, match="X_train must be rows"):
+        diagnose(iris_model, IRIS, X_train=1.5)
+
+
+def test_diagnoses_are_compared_by_identity(iris_model):
+    one, other = (diagnose(iris_model, IRIS, n_draws=2) for _ in range(2))
+    assert one == one and one != other and len({one, other}) == 2
