@@ -453,6 +453,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 kept = self.coordinates_ if warm else None
                 columns, some = Moments(), _row_sample(_MEASURED_ROWS, X.shape[1])
                 posterior = self._measured(net, X, seed, columns, some, weight, C)
+                self._set_history(net)
                 self._set_fitted(net, seed, columns, posterior, some, start, kept)
                 self._stream = None
         return self
@@ -518,7 +519,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 )
                 self._measured(net, X, fit_seed, columns, some, weight, C)
                 self._stream = columns, some
-                self.history_ = net.history
+                # Rows that training diverged on leave the earlier weights.
+                self._set_history(net, kept=self.best_epoch_ if fitted else 0)
                 if len(some.rows) < min(columns.count, _LEAST_STREAM_ROWS):
                     # After a `fit`, whose rows are not kept: too few to measure anything on.
                     finish(net, None, fit_seed)
@@ -569,6 +571,12 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             return some.rows, None
         return some.rows[:, : self.n_features_in_], some.rows[:, self.n_features_in_ :]
 
+    def _set_history(self, net, kept=0):
+        """The history, and the epoch whose weights the net has; `kept` where none was accepted."""
+        self.history_ = net.history
+        best = dict(net.callbacks_)["best_epoch"]
+        self.best_epoch_ = best.best_epoch_ if getattr(best, "accepted_", False) else kept
+
     def _set_fitted(
         self,
         net,
@@ -581,9 +589,6 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         jacobian_rows=JACOBIAN_ROWS,
     ):
         """The fitted attributes, from what was measured on the rows."""
-        self.history_ = net.history
-        best = dict(net.callbacks_)["best_epoch"]
-        self.best_epoch_ = best.best_epoch_ if getattr(best, "accepted_", False) else 0
         self.n_samples_ = columns.rows
         self.n_components_ = net.module_.n_components
         self.likelihood_ = net.parts_["likelihood_"]

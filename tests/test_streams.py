@@ -295,3 +295,17 @@ def test_a_column_that_was_constant_and_varies():
     np.testing.assert_array_equal(vae.transform(FRESH), before)
     # One noise for all columns has no such trouble.
     streamed(small(), [still, CHUNKS[1]])
+
+
+def test_the_epoch_that_is_kept_is_the_last_one_of_the_stream():
+    vae = streamed(small(), CHUNKS[:3])
+    assert vae.best_epoch_ == len(vae.history_) == 3
+    # After a fit that kept the start; few rows change no units, but the weights.
+    after_fit = small(max_epochs=2, lr=1e-9).fit(CHUNKS[0])
+    assert (after_fit.best_epoch_, len(after_fit.history_)) == (0, 2)
+    after_fit.set_params(lr=2e-3).partial_fit(CHUNKS[1])
+    assert after_fit.best_epoch_ == len(after_fit.history_) == 3
+    assert "epoch 3 was kept" in str(after_fit.summary())
+    after_fit.partial_fit(np.vstack(CHUNKS[2:]))
+    assert after_fit.best_epoch_ == len(after_fit.history_) == 4
+    assert after_fit.fit(CHUNKS[0]).best_epoch_ <= 2
