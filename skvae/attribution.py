@@ -4,10 +4,14 @@ import numpy as np
 import torch
 
 from .coordinates import decoder_derivatives, features_of_condition
-from .moments import row_slices
+from .moments import row_slices, some_rows
 from .transformer import VAETransformer
 
 _KINDS = ("listens", "moves")
+# Rows that are encoded with other categories than their own, for the mean over rows of what these
+# do: about as many as a fit takes steps with. But those of so many rows are, however many
+# categories there are.
+_CHANGED_ROWS, _LEAST_ROWS = 2**18, 50
 
 
 def encoder_jacobian(vae, X, condition=None):
@@ -147,6 +151,8 @@ def attributions(vae, X, condition=None, *, kind="listens"):
         Fitted.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
         At least two rows. They are gone through in chunks: memory does not grow with their number.
+        What categories do is looked at on a random part of them where rows times categories are
+        more than 262,144, but on 50 rows at least.
     condition : array-like, Series or DataFrame or None, default=None
         As in `transform`.
     kind : {"listens", "moves"}, default="listens"
@@ -194,15 +200,21 @@ def attributions(vae, X, condition=None, *, kind="listens"):
         # Of the features of a column together; a number is one.
         variance = of_column @ spread**2
         return np.sqrt(squares / np.where(variance > 0, variance, np.inf)) * spread_of_T[:, None]
-    # The variance of T over the categories is that of their differences from any of them.
-    shares = _shares(X, columns, codes)
+    squares = _mean_squares(_listened_to_numbers, vae, X, C) * spread**2
+    at = codes >= 0
+    if at.any():
+        # The variance of T over the categories is that of their differences from any of them.
+        shares = _shares(X, columns, codes)
+        weights = of_column * shares
+        few = some_rows(len(X), max(_LEAST_ROWS, _CHANGED_ROWS // at.sum()))
 
-    def centred(vae, X, C):
-        jacobian = _listened(vae, X, C)
-        return jacobian - (jacobian @ (of_column * shares).T) @ of_column
+        def centred(vae, X, C):
+            made = _made_by_categories(vae, X, C)
+            return made - (made @ weights.T) @ of_column
 
-    weights = np.where(codes >= 0, shares, spread**2)
-    squares = (_mean_squares(centred, vae, X, C) * weights) @ of_column.T
+        X, C = _dense(X[few]), None if C is None else C[few]
+        squares[:, at] = (_mean_squares(centred, vae, X, C) * shares)[:, at]
+    squares = squares @ of_column.T
     return np.sqrt(squares) / np.where(spread_of_T > 0, spread_of_T, np.inf)[:, None]
 
 
@@ -273,30 +285,46 @@ def _moved(vae, X, C):
 
 def _listened(vae, X, C):
     """`encoder_jacobian` of checked rows."""
-    likelihood, coordinates = vae.net_.module_.likelihood, vae.coordinates_
     X = _dense(X)
+    return _listened_to_numbers(vae, X, C) + _made_by_categories(vae, X, C)
+
+
+def _listened_to_numbers(vae, X, C):
+    """`encoder_jacobian` of checked rows, 0 of the features that stand for categories."""
+    likelihood, coordinates = vae.net_.module_.likelihood, vae.coordinates_
     jacobian = vae._apply(
         _encoder_derivatives,
-        X,
+        _dense(X),
         condition=C,
         prepare=vae._units,
         vectors_per_row=vae.n_components_,
     )
     jacobian = jacobian.astype(np.float64) * coordinates.scale[:, None] / likelihood.feature_scale
-    jacobian = jacobian[:, coordinates.order]
+    return np.where(likelihood.feature_columns()[1] >= 0, 0.0, jacobian[:, coordinates.order])
+
+
+def _made_by_categories(vae, X, C):
+    """The difference that each category makes to T of rows X (n, n_features), (n, k, n_inputs); 0
+    of all other features."""
+    likelihood = vae.net_.module_.likelihood
+    made = np.zeros((len(X), vae.n_components_, likelihood.n_inputs))
     columns, codes = likelihood.feature_columns()
     frequencies = likelihood.frequencies()
     for column in np.unique(columns[codes >= 0]):
         features = np.flatnonzero(columns == column)
-        of_codes = np.empty((len(features), len(X), vae.n_components_))
-        for place, code in enumerate(codes[features]):
-            changed = X.copy()
-            changed[:, column] = code
-            of_codes[place] = coordinates.to_public(vae._posterior(changed, C)[0])
-        of_codes -= np.tensordot(frequencies[features], of_codes, axes=1)
-        of_codes[:, np.isnan(X[:, column])] = 0.0
-        jacobian[:, :, features] = np.moveaxis(of_codes, 0, 2)
-    return jacobian
+        # Many rows of all columns at once: a call for each category would take most of the time.
+        for part in row_slices(len(features), X.size):
+            changed = np.tile(X, (len(features[part]), 1))
+            changed[:, column] = np.repeat(codes[features[part]], len(X))
+            c = None if C is None else np.tile(C, (len(features[part]), 1))
+            T = vae.coordinates_.to_public(vae._posterior(changed, c)[0])
+            T = T.reshape(-1, len(X), vae.n_components_)
+            made[:, :, features[part]] = np.moveaxis(T, 0, 2)
+        of_codes = made[:, :, features]
+        of_codes = of_codes - (of_codes @ frequencies[features])[:, :, None]
+        of_codes[np.isnan(X[:, column])] = 0.0
+        made[:, :, features] = of_codes
+    return made
 
 
 def _encoder_derivatives(module, x, condition=None):

@@ -12,9 +12,10 @@ from sklearn.preprocessing import StandardScaler
 from suited import suited_rows
 
 import skvae.moments
-from skvae import VAETransformer, attributions, decoder_jacobian, encoder_jacobian
+from skvae import VAETransformer, attribution, attributions, decoder_jacobian, encoder_jacobian
 from skvae.displays import LoadingsDisplay
 from skvae.likelihoods import LIKELIHOODS
+from skvae.moments import some_rows
 
 WINE = load_wine().data / load_wine().data.std(axis=0)
 DIGITS = load_digits().data
@@ -284,6 +285,44 @@ class TestAttributions:
         jacobian = decoder_jacobian(mixed, X)[:, :, names.index("wild = True")]
         of_wild = np.sqrt((jacobian**2).mean(axis=0)) * T.std(axis=0) / X["wild"].std(ddof=0)
         assert_allclose(moves[:, 3], of_wild, rtol=1e-8)
+
+    def test_of_many_categories_are_of_some_rows(self, mixed, monkeypatch):
+        X = table()
+        of_all = attributions(mixed, X)
+        # 150 rows with five categories each.
+        monkeypatch.setattr(attribution, "_CHANGED_ROWS", 750)
+        encoded, posterior = [], VAETransformer._posterior
+        monkeypatch.setattr(
+            VAETransformer,
+            "_posterior",
+            lambda vae, X, C=None: encoded.append(len(X)) or posterior(vae, X, C),
+        )
+        found = attributions(mixed, X)
+        assert sum(encoded) == len(X) + 750
+        # Numbers are as they were.
+        assert_allclose(found[:, 1:3], of_all[:, 1:3], rtol=1e-12)
+        rows = X.iloc[some_rows(len(X), 150)]
+        of_both = [mixed.transform(rows.assign(wild=value)) for value in (False, True)]
+        step = np.sqrt(((of_both[1] - of_both[0]) ** 2).mean(axis=0))
+        expected = step * X["wild"].std(ddof=0) / mixed.transform(X).std(axis=0)
+        assert_allclose(found[:, 3], expected, rtol=1e-8)
+        # However many they are.
+        monkeypatch.setattr(attribution, "_CHANGED_ROWS", 1)
+        encoded.clear()
+        attributions(mixed, X)
+        assert sum(encoded) == len(X) + 5 * 50
+
+    def test_a_thousand_categories_are_encoded_together(self, monkeypatch):
+        X = np.column_stack([np.arange(1000) % 2, np.arange(1000)]).astype(float)
+        vae = VAETransformer(1, likelihood="categorical", max_epochs=0).fit(X)
+        calls, posterior = [], VAETransformer._posterior
+        monkeypatch.setattr(
+            VAETransformer,
+            "_posterior",
+            lambda vae, X, C=None: calls.append(len(X)) or posterior(vae, X, C),
+        )
+        assert encoder_jacobian(vae, X[:3]).shape == (3, 1, 1002)
+        assert calls == [3 * 2, 3 * 1000]
 
     def test_a_column_of_noise_is_neither_listened_to_nor_moved(self):
         random = np.random.RandomState(0)
