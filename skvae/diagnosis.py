@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, replace
+from math import ceil
 from numbers import Integral
 
 import numpy as np
@@ -104,11 +105,13 @@ class Diagnosis:
     train_gap, train_gap_error : float or None
         How much likelier the rows are that were trained on: log p(x) of `X_train` less that of X,
         or, without these, the training objective in the epoch that was kept less that on X (about 0
-        where X is what was trained on). None where neither is there to compare.
+        where X is what was trained on). None where neither is there to compare: that
+        objective is not after a fit with weights, or in an epoch of the KL warm-up.
     training_gain, excess_gap, excess_gap_error : float or None
         What training gained on the training rows, above the start, and how much less than that it
         gained on X, with its standard error: with `X_train` by the linear start, row by row,
-        without by the first epoch, and `train_gap` itself.
+        without by the first epoch, and `train_gap` itself. (What is gained during a KL warm-up
+        is only seen with `X_train`.)
     n_epochs, max_epochs : int or None
         Epochs that were trained and that would have been; None after `partial_fit`.
     best_epoch : int
@@ -117,7 +120,8 @@ class Diagnosis:
         Whether epochs were judged on held-out rows.
     total_gain, total_gain_error, late_gain : float or None
         What training gained in all, its standard error (0 where it is not known), and in the second
-        half of its epochs: of held-out rows, or, without these, of the rows that it was on.
+        half of its epochs: of held-out rows, or, without these, of the rows that it was on, after
+        the KL warm-up.
     feature_names : list of str
     laws : list of str
         The likelihood of each column.
@@ -537,6 +541,10 @@ def _training_of(model):
     if streamed or not history:
         return measured
     losses = [epoch["valid_loss" if selected else "train_loss"] for epoch in history]
+    if not selected:
+        losses = losses[_warmup_epochs(model) :]
+        if not losses:
+            return measured
     # Losses of training rows are means over epochs, of which the first has the start in it.
     start = best.start_loss() if selected else losses[0]
     half = len(losses) // 2
@@ -546,6 +554,12 @@ def _training_of(model):
         "total_gain_error": best.gain()[1] if selected else 0.0,
         "late_gain": float(at_half - losses[-1]),
     }
+
+
+def _warmup_epochs(model):
+    """Epochs whose loss, on training rows, had not the whole KL term yet: it says less."""
+    warmup = dict(model.net_.callbacks_).get("kl_warmup")
+    return 0 if warmup is None else ceil(warmup.fraction * model.net_.max_epochs)
 
 
 def _linear_scores(model, rows, train, seed, n_draws):
@@ -569,7 +583,10 @@ def _linear_scores(model, rows, train, seed, n_draws):
             if train is not None:
                 of_train = _scores_by(start, train, slice(None), seed, n_draws)
     except ValueError as error:
-        return None, None, f"The linear start could not be fitted to compare with: {error}"
+        note = f"The linear start could not be fitted to compare with: {error}"
+        if train is None:
+            note += " (To half of these rows. With X_train it is fitted to those.)"
+        return None, None, note
     return scores, of_train, ""
 
 
@@ -645,8 +662,11 @@ def _gaps_by_history(model, of_rows):
     """How much likelier training rows were, in the epoch that was kept, than these are."""
     history = [epoch for epoch in model.history_ if "train_loss" in epoch]
     criterion = model.net_.criterion_
-    kept = model.best_epoch_
-    if model._stream is not None or not 0 < kept <= len(history) or criterion.importance_weighted:
+    kept, n_warmup = model.best_epoch_, _warmup_epochs(model)
+    if model._stream is not None or not n_warmup < kept <= len(history):
+        return {}
+    # Neither is a loss that is the mean of these rows.
+    if criterion.importance_weighted or criterion.mean_weight is not None:
         return {}
     # The objective itself, as the loss of that epoch.
     kl = of_rows["kl"]
@@ -658,7 +678,8 @@ def _gaps_by_history(model, of_rows):
     return {
         "train_gap": gap,
         "train_gap_error": error,
-        "training_gain": float(losses[0] - losses[kept - 1]),
+        # What was gained while the KL term was warmed up is not to be seen.
+        "training_gain": None if n_warmup else float(losses[0] - losses[kept - 1]),
         "excess_gap": gap,
         "excess_gap_error": error,
     }

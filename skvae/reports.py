@@ -58,7 +58,9 @@ def _wrapped(text):
 
 
 def _aligned(section):
-    rows = [row for row in ([section.header] if section.header else []) + list(section.rows)]
+    rows = ([section.header] if section.header else []) + list(section.rows)
+    # The names of columns may have line breaks.
+    rows = [[" ".join(cell.splitlines()) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

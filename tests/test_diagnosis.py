@@ -123,6 +123,31 @@ class TestBounds:
         assert diagnosis.training_gain == pytest.approx(losses[0] - losses[-1])
         assert diagnosis.late_gain == pytest.approx(losses[1] - losses[4])
 
+    def test_losses_of_a_warm_up_are_not_compared(self):
+        # They rise with the weight of the KL term: no loss, and no overfitting of held-out rows.
+        X, X_train = linear_rows(600, 3, 8)[:300], linear_rows(600, 3, 8)[300:]
+        vae = VAETransformer(
+            3, kl_warmup=0.85, max_epochs=10, early_stopping=False, random_state=0
+        ).fit(X_train)
+        losses = vae.history_[:, "train_loss"]
+        assert losses[-1] > losses[0] + 1
+        diagnosis = diagnose(vae, X)
+        # Only the last epoch has the whole term.
+        assert diagnosis.total_gain == diagnosis.late_gain == 0
+        expected = -losses[-1] - vae.elbo(X).elbo.mean()
+        assert diagnosis.train_gap == pytest.approx(expected, abs=0.02)
+        assert diagnosis.training_gain is None
+        assert not {"overfitting", "undertrained"} & set(names(diagnosis.findings))
+        # An epoch of the warm-up itself.
+        vae.best_epoch_ = 9
+        assert diagnose(vae, X).train_gap is None
+
+    def test_losses_by_weights_are_not_compared(self):
+        weight = np.random.RandomState(0).uniform(size=150)
+        vae = VAETransformer(2, max_epochs=3, early_stopping=False, random_state=0)
+        diagnosis = diagnose(vae.fit(IRIS, sample_weight=weight), IRIS)
+        assert diagnosis.train_gap is None and diagnosis.total_gain is not None
+
     def test_the_course_of_training_is_that_of_the_history(self, iris_model):
         diagnosis = diagnose(iris_model, IRIS)
         losses = iris_model.history_[:, "valid_loss"]
@@ -659,6 +684,10 @@ class TestReport:
         message = Message("note", "<i>", "<b>", "<u>")
         html = as_html("<p>", "", [message], [Section("<q>", ("<h>",), [("<td2>",)], "<n>")])
         assert not any(tag in html for tag in ("<p>", "<u>", "<q>", "<h>", "<td2>", "<n>"))
+
+    def test_names_with_line_breaks_stay_on_their_line(self):
+        section = Section("numbers", ("", "a"), [("x\ny", "1.00")])
+        assert as_text("t", "", [], [section]).splitlines()[-1] == "x y  1.00"
 
     def test_tables_are_aligned(self):
         section = Section("numbers", ("", "a"), [("x", "1.00"), ("longer", "22.00")])
