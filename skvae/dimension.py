@@ -249,6 +249,8 @@ def minka_count(values, most, n_rows):
     (n_features,) of the covariance of so many rows; eigenvalues above `most` may be equal."""
     if most < 2:
         return 1
+    # scikit-learn takes very small eigenvalues, whatever the units, for none.
+    values = values / values.mean()
     return max(range(1, most + 1), key=lambda k: _assess_dimension(values, k, n_rows))
 
 

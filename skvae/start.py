@@ -95,7 +95,8 @@ def _count_of_incomplete(wanted, likelihood, part, seed):
         return 1
     least_noise = 1e-9 * float(np.nanmean(np.nanvar(X, axis=0))) or 1e-9
     if wanted != "mle":
-        return count_that_explains(incomplete_spectrum(X, least_noise)[0], wanted)
+        values, most = incomplete_spectrum(X, least_noise)
+        return count_that_explains(values, wanted) if most else 1
     # Rows with weights stand there as often as these say, or more often.
     n_rows = rows_in_common(X) * min(1.0, count_of(part) / len(X))
     if n_rows < X.shape[1]:

@@ -8,6 +8,7 @@ from scipy.stats import multivariate_normal
 from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
@@ -394,6 +395,7 @@ def test_minkas_choice_with_missing_cells_is_that_of_whole_rows(n, d, k, share):
         assert counted("mle", with_holes(X, share, seed)) == k
         # At any scale and place.
         assert counted("mle", with_holes(X * 1e-3 + 1, share, seed)) == k
+        assert counted("mle", with_holes(X * 1e-12, share, seed)) == k
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
@@ -453,3 +455,9 @@ def test_columns_without_cells_in_the_rows_that_are_looked_at_count_for_nothing(
     monkeypatch.setattr(start, "_some_indices", lambda part, at_most: np.arange(300))
     for wanted, k in expected.items():
         assert counted(wanted, rare) == k
+
+
+@pytest.mark.parametrize("n_components", ["mle", 0.9, "auto"])
+def test_incomplete_rows_that_do_not_vary_have_one_component(n_components):
+    with pytest.warns(ConvergenceWarning, match="1 of 1 latent"):
+        assert counted(n_components, with_holes(np.ones((50, 4)), 0.2)) == 1
