@@ -138,6 +138,9 @@ def _undertrained(model, measured):
         return None
     if _is_overfitted(measured):
         return None
+    # Training began with the linear start, and led away from what it was to add to.
+    if model.init == "pca" and _is_worse(measured):
+        return None
     part = _still_gaining(measured)
     # Rows that are trained on gain as long as there are epochs, whether others do or not.
     least = _STILL_GAINING if measured.selected or _is_worse(measured) else _STILL_STEEP
@@ -194,9 +197,12 @@ def _worse_than_linear(model, measured):
         cures.append(f"beta=1 (it is {model.beta:g}), with which training maximizes likelihood")
     if not measured.selected:
         cures.append("early_stopping=True")
-    if measured.n_epochs is not None and 0 < measured.n_epochs == measured.max_epochs:
+    if model.init == "pca" and model.beta == 1:
+        cures.append("a lower lr")
+    elif measured.n_epochs is not None and 0 < measured.n_epochs == measured.max_epochs:
         cures.append("more max_epochs")
-    cures = cures or ["a lower lr, or max_epochs=0, which is the linear model"]
+    if not cures or cures == ["a lower lr"]:
+        cures = ["a lower lr, or max_epochs=0, which is the linear model"]
     return Finding("worse_than_linear", "warning", words, "; ".join(cures))
 
 

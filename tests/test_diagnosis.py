@@ -401,6 +401,23 @@ class TestFaults:
         assert names(diagnosis.warnings) == ["worse_than_linear"]
         assert "beta=1 (it is 0.01)" in diagnosis.warnings[0].cure
 
+    @pytest.mark.parametrize("init", ["pca", "random"])
+    def test_training_that_led_away_from_pca_is_not_said_to_be_short(self, init):
+        # As by a learning rate of 0.5: far worse than the start, and on the way back.
+        vae = VAETransformer(2, init=init, max_epochs=2, early_stopping=False, random_state=0)
+        course = {"n_epochs": 20, "max_epochs": 20, "best_epoch": 20, "is_linear_start": False}
+        course |= {"total_gain": 10.0, "total_gain_error": 0.0, "late_gain": 6.0}
+        course |= {"linear_gain": -7.0, "linear_gain_error": 0.5, "train_gap": None}
+        diagnosis = replace(diagnose(vae.fit(IRIS), IRIS, n_draws=10), **course)
+        found = {finding.name: finding for finding in findings_of(vae, diagnosis)}
+        if init == "random":
+            assert "worse_than_linear" not in found
+            assert "max_epochs above 20" in found["undertrained"].cure
+            return
+        assert "undertrained" not in found
+        cure = found["worse_than_linear"].cure
+        assert "early_stopping=True" in cure and "a lower lr" in cure and "max_epochs" not in cure
+
     @pytest.mark.parametrize("max_epochs", [0, 10])
     def test_wrong_likelihood_of_counts(self, max_epochs):
         X = counts()
