@@ -235,7 +235,7 @@ def _wrong_likelihood(model, measured):
     )
     # What is worse than the linear start may have its noise from there.
     worse = _is_worse(measured)
-    words += ", or not yet, as the model is." if worse else "."
+    words += ", or not yet, as the model is." if worse else ", or these rows are of another kind."
     cures = _laws_instead(measured, off)
     if measured.max_epochs == 0:
         cures.append("or training (max_epochs=0 leaves the model linear), which bends the means")
@@ -257,19 +257,23 @@ def _laws_instead(measured, off):
                 "columns beside which the one noise variance of all is large: scale X, as by "
                 "StandardScaler, or likelihood='diagonal_gaussian'"
             )
+        elif law in _OF_ANY_SHAPE:
+            cure = (
+                "rows of the kind that the model was fitted to, if these are others (its law has "
+                "any shape, and comes back there); else more n_components or max_epochs"
+            )
         elif measured.column_kinds[j] == "binary" and law != "bernoulli":
             cure = "likelihood 'bernoulli' for columns of 0 and 1"
         elif measured.column_kinds[j] == "count" and law not in _OF_COUNTS:
             cure = "likelihood 'negative_binomial' for counts, or 'quantile_gaussian'"
-        elif law not in ("quantile_gaussian", "categorical"):
-            cure = "likelihood='quantile_gaussian', which takes columns of any shape"
         else:
-            cure = "more n_components or max_epochs: the law itself has any shape"
+            cure = "likelihood='quantile_gaussian', which takes columns of any shape"
         cures.append(cure)
     return sorted(set(cures), key=lambda cure: (-cures.count(cure), cure))
 
 
-_OF_COUNTS = "negative_binomial", "zero_inflated_negative_binomial", "multinomial", "categorical"
+_OF_COUNTS = "negative_binomial", "zero_inflated_negative_binomial", "multinomial"
+_OF_ANY_SHAPE = "quantile_gaussian", "categorical"
 
 
 def law_name(law):

@@ -361,6 +361,20 @@ class TestFaults:
         assert ("init='pca'" in finding.cure) == (init == "random")
         assert diagnosis.n_active == 0 and diagnosis.kl < 0.05
 
+    def test_rows_of_another_kind_are_not_told_to_take_the_law_that_they_have(self):
+        random = np.random.RandomState(0)
+        latent = random.normal(size=(600, 1))
+        X = np.hstack([latent, -latent, random.poisson(np.exp(latent))])
+        X[:, :2] += 0.5 * random.normal(size=(600, 2))
+        vae = VAETransformer(1, likelihood="quantile_gaussian", max_epochs=0).fit(X[:400])
+        others = X[400:].copy()
+        others[:, 2] = 30
+        others[::2, 2] = 31
+        finding = diagnose(vae, others).findings[0]
+        assert finding.name == "wrong_likelihood" and "of another kind" in finding.words
+        assert "rows of the kind that the model was fitted to" in finding.cure
+        assert "likelihood" not in finding.cure
+
     @pytest.mark.parametrize("given", [False, True], ids=["by the history", "X_train"])
     def test_overfitting(self, given):
         X_train, X = train_test_split(WINE, train_size=60, random_state=0)
