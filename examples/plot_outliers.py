@@ -12,8 +12,9 @@ teach a :class:`~skvae.VAEOutlierDetector` what is usual.
 # ----------
 #
 # Half of the benign tumours trains; the other half and the malignant ones are new to the detector.
-# Beside it the distance of a row from the mean, by the covariance of the training rows: what a
-# single Gaussian says.
+# Beside it the distance of a row from the mean, by the covariance of the training rows (what a
+# single Gaussian says), and random trees. Malignant nuclei are larger than benign ones in most
+# columns at once, which all three see, and the trees best: they look at one column at a time.
 
 import matplotlib.pyplot as plt
 import numpy as np
