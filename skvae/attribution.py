@@ -14,7 +14,7 @@ _KINDS = ("listens", "moves")
 _CHANGED_ROWS, _LEAST_ROWS = 2**18, 50
 
 
-def encoder_jacobian(vae, X, condition=None):
+def encoder_jacobian(vae, X, *, condition=None):
     """What each component listens to in each row: how `transform` changes with the features.
 
     The derivative dT/dx at the row, by the encoder's gradient. With the Gaussian likelihoods x are
@@ -76,7 +76,7 @@ def encoder_jacobian(vae, X, condition=None):
     return _listened(vae, X, C)
 
 
-def decoder_jacobian(vae, X, condition=None):
+def decoder_jacobian(vae, X, *, condition=None):
     """What each component moves in each row: how `inverse_transform` changes with T.
 
     The derivative of the reconstruction along each component, at the T of the row: what
@@ -126,7 +126,7 @@ def decoder_jacobian(vae, X, condition=None):
     return _moved(vae, X, C)
 
 
-def attributions(vae, X, condition=None, *, kind="listens"):
+def attributions(vae, X, kind="listens", *, condition=None):
     """How much each component listens to each column of X, or moves it, on average over rows.
 
     Both are free of units. With J the Jacobian of a row and s the standard deviations over the
@@ -153,9 +153,9 @@ def attributions(vae, X, condition=None, *, kind="listens"):
         At least two rows. They are gone through in chunks: memory does not grow with their number.
         What categories do is looked at on a random part of them where rows times categories are
         more than 262,144, but on 50 rows at least.
+    kind : {"listens", "moves"}, default="listens"
     condition : array-like, Series or DataFrame or None, default=None
         As in `transform`.
-    kind : {"listens", "moves"}, default="listens"
 
     Returns
     -------
@@ -182,8 +182,11 @@ def attributions(vae, X, condition=None, *, kind="listens"):
     array([[0.9 , 0.4 , 1.  , 0.97],
            [0.39, 0.83, 0.05, 0.05]])
     """
-    if kind not in _KINDS:
-        raise ValueError(f"kind must be one of {', '.join(map(repr, _KINDS))}; got {kind!r}.")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        found = repr(kind)
+        if not isinstance(kind, str):
+            found = f"{type(kind).__name__} (a condition goes by name: condition=...)"
+        raise ValueError(f"kind must be one of {', '.join(map(repr, _KINDS))}; got {found}.")
     X, C = _checked(vae, X, condition)
     if len(X) < 2:
         raise ValueError(

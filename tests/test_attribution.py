@@ -139,10 +139,11 @@ class TestJacobians:
         vae = VAETransformer(2, **TRAINED).fit(X, condition=kinds)
         rows, C = X[::10], kinds[::10]
         expected = differences(lambda X: vae.transform(X, C), rows, 1e-4 * X.std(axis=0))
-        assert_allclose(encoder_jacobian(vae, rows, C), expected, atol=1e-6)
+        assert_allclose(encoder_jacobian(vae, rows, condition=C), expected, atol=1e-6)
         T = vae.transform(rows, C)
         expected = differences(lambda T: vae.inverse_transform(T, C), T, 1e-4 * T.std(axis=0))
-        assert_allclose(decoder_jacobian(vae, rows, C), expected.swapaxes(1, 2), atol=1e-6)
+        moves = decoder_jacobian(vae, rows, condition=C)
+        assert_allclose(moves, expected.swapaxes(1, 2), atol=1e-6)
 
     def test_missing_cells_are_not_listened_to(self):
         X = load_iris().data
@@ -391,7 +392,17 @@ def test_what_is_no_fitted_model_is_refused(function):
     with pytest.raises(ValueError, match="X has 3 features"):
         function(vae, X[:, :3])
     with pytest.raises(ValueError, match="condition is given"):
-        function(vae, X, "a")
+        function(vae, X, condition="a")
+
+
+def test_kind_goes_by_position_and_conditions_by_name():
+    X = load_iris().data
+    vae = VAETransformer(2, max_epochs=0).fit(X)
+    expected = attributions(vae, X, kind="moves")
+    np.testing.assert_array_equal(attributions(vae, X, "moves"), expected)
+    for function in (encoder_jacobian, decoder_jacobian):
+        with pytest.raises(TypeError, match="positional"):
+            function(vae, X, "a")
 
 
 def test_attributions_refuse():
@@ -399,5 +410,7 @@ def test_attributions_refuse():
     vae = VAETransformer(2, max_epochs=0).fit(X)
     with pytest.raises(ValueError, match="kind must be one of 'listens', 'moves'; got 'both'"):
         attributions(vae, X, kind="both")
+    with pytest.raises(ValueError, match=r"got ndarray \(a condition goes by name"):
+        attributions(vae, X, X[:, :1])  # what was meant as a condition
     with pytest.raises(ValueError, match="X has 1 row"):
         attributions(vae, X[:1])
