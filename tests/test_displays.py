@@ -576,6 +576,17 @@ def test_scree_of_a_linear_model_is_pcas(linear):
     np.testing.assert_allclose([bar.get_height() for bar in bars], display.kl)
 
 
+@pytest.mark.parametrize("most", [0.019, 0.105, 0.23, 0.6, 1.0])
+def test_scree_has_exact_ticks(most):
+    display = ScreeDisplay(np.array([most, most / 3])).plot()
+    display.figure_.canvas.draw()
+    labels = [label.get_text() for label in display.ax_.get_yticklabels()]
+    ticks = display.ax_.get_yticks()
+    assert all(label.endswith("%") for label in labels)
+    shown = [float(label.rstrip("%")) / 100 for label in labels]
+    np.testing.assert_allclose(shown, ticks, atol=1e-12)
+
+
 def test_scree_of_a_joint_prior_has_no_kl_and_of_missing_cells_no_pca():
     X = IRIS.data.to_numpy().copy()
     vae = VAETransformer(2, prior="mixture", max_epochs=1, random_state=0).fit(X)

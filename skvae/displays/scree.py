@@ -39,6 +39,9 @@ class ScreeDisplay:
     Both ratios are of the features that PCA starts from (see `components_` of VAETransformer): the
     columns of X with the Gaussian likelihoods, and less what a condition says where there is one.
 
+    Of rows with missing cells scikit-learn has no PCA, and none is drawn: to compare, draw a second
+    model with `max_epochs=0`, which is pPCA of the observed cells, by EM.
+
     Examples
     --------
     >>> from sklearn.datasets import load_iris
@@ -76,7 +79,7 @@ class ScreeDisplay:
         X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
             The rows that PCA is fitted on and KL is averaged over: those of the fit, if the ratios
             are to be compared. Of more than 5,000 a random part. Where cells are missing, or rows
-            do not differ, there is no PCA.
+            do not differ, there is no PCA, and none is drawn.
         condition : array-like, Series, DataFrame or None, default=None
             Of the rows, where the model was fitted with one.
         ax : matplotlib Axes, array of two Axes or None, default=None
@@ -122,7 +125,7 @@ class ScreeDisplay:
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
         from matplotlib.patches import Patch
-        from matplotlib.ticker import MaxNLocator, PercentFormatter
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         k = len(self.explained_variance_ratio)
         panels = [(self.explained_variance_ratio, self.pca_explained_variance_ratio)]
@@ -142,7 +145,7 @@ class ScreeDisplay:
             panel.set_ylim(bottom=min(0, np.min(of_model)))
             without_top(panel)
         self.axes_[0].set_xlim(-0.7, k - 0.3)
-        self.axes_[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        self.axes_[0].yaxis.set_major_formatter(FuncFormatter(_percent))
         self.axes_[0].set_ylabel("variance explained")
         if self.pca_explained_variance_ratio is not None:
             self.axes_[0].legend(frameon=False)
@@ -153,6 +156,11 @@ class ScreeDisplay:
         self.ax_ = self.axes_[0]
         self.figure_ = self.ax_.figure
         return self
+
+
+def _percent(ratio, position=None):
+    """A tick as it is, "2.5%" too; a function of the module, for figures are pickled."""
+    return f"{100 * ratio:.4g}%".replace("-", "−")
 
 
 def _of_pca(fitted, rows):
