@@ -489,6 +489,35 @@ def test_reconstruction_of_a_table_counts_wrong_categories(mixed):
         ReconstructionDisplay.from_predictions(X, again, columns="age")
 
 
+def test_reconstruction_errors_of_a_column_that_hardly_varies_hide_no_others():
+    X = IRIS.data.to_numpy()[:30].copy()
+    again = X + 0.5 * (X.mean(axis=0) - X)
+    X[:, 3] = np.where(np.arange(30) == 0, 0.21, 0.2)
+    again[:, 3] = X[:, 3] + 0.1
+    display = ReconstructionDisplay.from_predictions(X, again)
+    display.plot(kind="error")
+    many = 0.1**2 / X[:, 3].var()
+    np.testing.assert_allclose(display.error_, [0.25, 0.25, 0.25, many])
+    assert display.ax_.get_xlim() == (0, 2)
+    assert [text.get_text() for text in display.ax_.texts] == [f"→ {many:,.1f}"]
+    usual = ReconstructionDisplay.from_predictions(X[:, :3], again[:, :3]).plot(kind="error")
+    assert not usual.ax_.texts
+
+
+def test_reconstruction_errors_have_their_whole_label_in_the_picture(mixed):
+    X = table()
+    again = mixed.inverse_transform(mixed.transform(X))
+    names = {"owner": "whose name is a long one"}
+    display = ReconstructionDisplay.from_predictions(
+        X.rename(columns=names), again.rename(columns=names), kind="error"
+    )
+    display.figure_.canvas.draw()
+    label = display.ax_.xaxis.label.get_window_extent()
+    assert "most frequent category" in display.ax_.get_xlabel()
+    width, height = display.figure_.get_size_inches() * display.figure_.dpi
+    assert label.x0 >= 0 and label.y0 >= 0 and label.x1 <= width and label.y1 <= height
+
+
 def test_reconstruction_of_images_stands_below_them(images):
     display = ReconstructionDisplay.from_estimator(images, DIGITS, image_shape=(8, 8), n_images=3)
     mosaic = display.ax_.images[0].get_array()

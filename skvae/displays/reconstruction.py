@@ -22,6 +22,8 @@ from .panels import (
 )
 
 _MOST_PANELS = 16
+# Of bars of errors, 1 saying nothing: those that go on would leave nothing to see of the others.
+_LONGEST_BAR = 2.0
 # Of categories that are drawn one beside the other.
 _MOST_LEVELS = 10
 _KINDS = ("auto", "values", "error")
@@ -52,7 +54,8 @@ class ReconstructionDisplay:
     error_ : ndarray of shape (n_features,)
         1 - R2 of numbers and dates, over the rows where the column is not missing: the mean squared
         error over that of the column's mean. Of categories the share of wrong ones over that of the
-        most frequent one. 0 is perfect; 1 says nothing of the row; NaN is a constant column.
+        most frequent one. 0 is perfect; 1 says nothing of the row; NaN is a constant column. In few
+        rows a column may hardly vary, and its error be many: bars end at 2, with the number beside.
     axes_ : ndarray of matplotlib Axes
     ax_ : matplotlib Axes
         The first of them.
@@ -270,13 +273,20 @@ class ReconstructionDisplay:
         bars = styled({"color": OKABE_ITO[0], "height": 0.7}, options, Patch)
         ax.barh(places, self.error_, **bars)
         ax.axvline(1, color="black", ls="--", lw=1)
+        beyond = np.flatnonzero(self.error_ > _LONGEST_BAR)
+        if len(beyond):
+            ax.set_xlim(0, _LONGEST_BAR)
+        for j in beyond:
+            text, at = f"→ {self.error_[j]:,.1f}", ax.get_yaxis_transform()
+            ax.text(1.01, j, text, transform=at, va="center", fontsize="small")
         small = {} if d <= 60 else {"fontsize": "x-small"}
         ax.set_yticks(places, self._names, **small)
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(d - 0.4, -0.6)
         categories = "category" in self._kinds
-        guess = "mean or most frequent category" if categories else "mean"
-        ax.set_xlabel(f"error, relative to that of the column's {guess}")
+        guess = "the mean or most frequent category" if categories else "the column's mean"
+        # In two lines: the layout makes no room for a label that is wider than its Axes.
+        ax.set_xlabel(f"error, relative to that of\n{guess}")
         without_top(ax)
         self.axes_ = np.array([ax], dtype=object)
 
