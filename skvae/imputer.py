@@ -36,9 +36,13 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         average, but at least a third of the columns, 2 to 16, and no more than half of the rows,
         trained by the bound of 5 draws; categories that the fit did not see say nothing to it, and
         are left as they are.
+        One of your own for tables needs `handle_unknown="missing"` for that: folds of a
+        cross-validation may lack a category. The time of `fit` is the model's, and its `verbose`
+        shows how far it is.
     n_draws : int, default=1000
-        Weighted draws of the latents that a row is filled by; the time of `transform` grows with
-        them, and a hundred nearly do.
+        Weighted draws of the latents that a row is filled by. The time of `transform` grows with
+        them and with the rows that have missing cells; a hundred fill nearly as well in a tenth of
+        it (of breast_cancer, half of it hidden, with an error of .241 instead of .239).
     sample_posterior : bool, default=False
         Whether cells are drawn from their law given the observed ones instead of filled by its
         mean: for multiple imputation, a call of `transform` each, and where a mean is no value of
@@ -66,7 +70,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    sklearn.impute.IterativeImputer : Each column by a regression on the others.
+    sklearn.impute.IterativeImputer : Each column by a regression on the others: with
+        BayesianRidge, its default, about a hundred times faster.
 
     References
     ----------
@@ -224,7 +229,9 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         X_filled : ndarray or DataFrame of shape (n_samples, n_features_out)
             A DataFrame, with the index of X, where X is one. Without columns that had no observed
             cell in `fit`, unless `keep_empty_features`; with those of the indicator behind, where
-            `add_indicator`.
+            `add_indicator`. Where columns have laws of their own, whole numbers of
+            dtype "Int64" stay that; those that NaN has made float64 are filled by means with
+            fractions.
         """
         check_is_fitted(self)
         filled = self._filled(X)
