@@ -106,4 +106,5 @@ def test_html_is_scikit_learns(estimator):
     assert "VAETransformer" in before and "<span>Not fitted</span>" in before
     assert "VAETransformer" in after and "<span>Fitted</span>" in after
     assert "Not fitted" not in after
-    assert vae.get_params()["optimizer__weight_decay"] == 0.1 and "n_components" in after
+    # Of parameters that are not the default ones every version tells.
+    assert "max_epochs" in after and "optimizer__weight_decay" in after
