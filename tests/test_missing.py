@@ -521,3 +521,14 @@ class TestImputer:
             VAEImputer().fit(np.full((5, 2), np.nan))
         with pytest.raises(ValueError, match="n_draws"):
             VAEImputer(n_draws=0).fit(linear_rows(50))
+
+
+@pytest.mark.parametrize(("part", "k"), [(0.1, 5), (0.5, 4)])
+def test_rows_that_say_less_get_fewer_components(part, k):
+    random = np.random.RandomState(0)
+    X = random.normal(size=(60, 12))
+    for row in X:
+        row[random.permutation(12)[: round(12 * part)]] = np.nan
+    imputer = VAEImputer(random_state=0).fit(X)
+    # Half of 11 cells a row; half of 6 is less than a third of the columns.
+    assert imputer.estimator_.n_components_ == k

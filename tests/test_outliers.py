@@ -1,6 +1,7 @@
 """VAEOutlierDetector, and how strange each cell is given the others."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import VAEOutlierDetector, VAETransformer
+from skvae import PosteriorCollapseWarning, VAEOutlierDetector, VAETransformer
 
 WINE = StandardScaler().fit_transform(load_wine().data)
 SMALL = {"hidden_layer_sizes": 8, "n_importance_samples": 10, "random_state": 0}
@@ -214,3 +215,30 @@ CHECKS = parametrize_with_checks([VAEOutlierDetector(model) for model in GIVEN])
 @pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), **CHECKS.kwargs)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+def test_components_to_spare_are_no_fault_of_the_default_model(monkeypatch):
+    X = np.random.RandomState(0).normal(size=(60, 3))
+    words = "1 of 2 latent components carry less than 0.01 nats per row"
+    fit = VAETransformer.fit
+
+    def warning_fit(self, *arguments, **keywords):
+        warnings.warn(words, PosteriorCollapseWarning, stacklevel=2)
+        return fit(self, *arguments, **keywords)
+
+    monkeypatch.setattr(VAETransformer, "fit", warning_fit)
+    VAEOutlierDetector(random_state=0).fit(X)  # warnings are errors here
+    with pytest.warns(PosteriorCollapseWarning, match=words):
+        VAEOutlierDetector(linear()).fit(X)
+
+
+def test_draws_reach_the_rows_and_what_is_usual():
+    X = np.random.RandomState(0).normal(size=(60, 3))
+    detector = VAEOutlierDetector(linear()).fit(X)
+    model = detector.estimator_
+    usual = model.score_columns(X, n_draws=7).mean(axis=0)
+    expected = usual - model.score_columns(X[:5], n_draws=7)
+    np.testing.assert_allclose(detector.explain(X[:5], n_draws=7), expected, rtol=1e-9, atol=1e-9)
+    assert np.abs(detector.explain(X[:5], n_draws=8) - expected).max() > 1e-6
+    with pytest.raises(ValueError, match="n_draws must be an int of at least 1, got 0"):
+        detector.explain(X, n_draws=0)
