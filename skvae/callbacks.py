@@ -131,6 +131,9 @@ class KLWarmup(Callback):
 
 # A gain below this, in nats per row, is not worth leaving the closed form for.
 _LEAST_GAIN = 1e-3
+# Reconstructions that leave less of the variance than this are as good as need be: of nearly as
+# many components as columns PCA leaves so little that any gain in likelihood would have to pass it.
+_NEGLIGIBLE_ERROR = 0.01
 
 
 class BestEpoch(Callback):
@@ -154,7 +157,7 @@ class BestEpoch(Callback):
         gain otherwise.
     reconstruct : bool, default=False
         Keep only epochs that also reconstruct the validation rows no worse, in squared error,
-        than the start.
+        than the start, or to a hundredth of the variance.
     """
 
     # Of the validation rows; None where all count once.
@@ -199,7 +202,8 @@ class BestEpoch(Callback):
         else:
             better = self._mean(net.valid_rows_) < self._mean(self.best_rows_)
             if better and self.reconstruct:
-                better = net.reconstruction_error(dataset_valid) <= self.start_error_
+                allowed = max(self.start_error_, _NEGLIGIBLE_ERROR)
+                better = net.reconstruction_error(dataset_valid) <= allowed
                 self.refused_ += not better
             self.best_rows_ = net.valid_rows_ if better else self.best_rows_
         if better:

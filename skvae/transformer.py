@@ -77,8 +77,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     The model is p(x|z) p(z) with a neural encoder q(z|x). With `init="pca"` it starts as
     probabilistic PCA, in closed form, and learns only what a line cannot say: an epoch is accepted
     only where held-out rows are more likely than under the start, beyond one standard error, and,
-    with the default likelihood and no learned prior, reconstructed no worse. Where none is, the
-    fitted model is PCA, refitted on all rows.
+    with the default likelihood and no learned prior, reconstructed no worse, or to 99 % of the
+    variance. Where none is, the fitted model is PCA, refitted on all rows.
 
     Parameters
     ----------

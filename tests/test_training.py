@@ -21,6 +21,7 @@ from skvae import VAETransformer, assembly
 from skvae.batches import Batches, Rows
 from skvae.callbacks import BestEpoch, KLWarmup, WarmupStableDecay
 from skvae.likelihoods import Gaussian
+from skvae.net import VAENet
 
 CURVE = np.random.RandomState(0).uniform(-2, 2, size=400)
 # A parabola with a little noise: a line misses it, a small network does not.
@@ -157,6 +158,23 @@ def test_a_gain_in_likelihood_at_the_price_of_the_reconstructions_is_not_accepte
     assert squared_error(learned, fresh) < 0.95 * squared_error(pca, fresh)
 
 
+def test_a_hundredth_of_the_variance_is_no_price(monkeypatch):
+    """With nearly as many components as columns PCA leaves so little that any epoch leaves more."""
+    rows, fresh = sheet(600, 0), sheet(2000, 1)
+    scores = []
+    for later, accepted in ((0.0101, False), (0.0099, True)):
+        errors = iter([0.001])
+        monkeypatch.setattr(
+            VAENet, "reconstruction_error", lambda *_, e=errors, later=later: next(e, later)
+        )
+        vae = fitted(rows, 2, max_epochs=5)
+        assert callback(vae).start_error_ == 0.001
+        assert callback(vae).accepted_ == accepted
+        scores.append(vae.score(fresh))
+    assert scores[0] == pytest.approx(PCA(2).fit(rows).score(fresh))
+    assert scores[1] > scores[0] + 0.05
+
+
 def test_the_start_error_is_that_of_pca_on_the_validation_rows():
     vae = fitted(X * [1.0, 10.0, 100.0], max_epochs=1, lr=1e-9)
     order = np.random.RandomState(vae._seed).permutation(len(X))
@@ -164,7 +182,7 @@ def test_the_start_error_is_that_of_pca_on_the_validation_rows():
     rows = X * [1.0, 10.0, 100.0]
     pca = PCA(1, svd_solver="full").fit(rows[np.sort(order[n_valid:])])
     valid = rows[np.sort(order[:n_valid])]
-    error = squared_error(pca, valid)
+    error = squared_error(pca, valid) / rows[np.sort(order[n_valid:])].var(axis=0).mean()
     assert callback(vae).start_error_ == pytest.approx(error, rel=0.05)
 
 
