@@ -15,6 +15,8 @@ from ._random import row_normals, scoped_seed
 from .batches import working_units
 from .priors import FittedMixture
 
+# Rows of which q(z) is measured at most, where there are more: each is compared with each.
+AGGREGATED_ROWS = 1000
 # Pairs of a draw and a row whose densities are in memory together.
 _PAIRS = 2**21
 # Draws of each held-out row that a fitted mixture is judged by.
