@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ._random import row_normals, scoped_seed
-from .batches import working_units
+from ._random import scoped_seed
 from .priors import FittedMixture
 
 # Rows of which q(z) is measured at most, where there are more: each is compared with each.
@@ -144,12 +143,7 @@ def posterior_of_rows(net, X, seed, condition=None):
     root : ndarray of shape (n, k), or (n, k, k) where cells are missing
     z : ndarray of shape (n, k)
     """
-    likelihood, k = net.module_.likelihood, net.module_.n_components
     incomplete = bool(np.isnan(X).any())
-
-    def prepare(rows, *condition):
-        noise = row_normals(rows, 1, k, seed)
-        return working_units(rows, likelihood.centre, likelihood.scale), noise, *condition
 
     def parts(module, x, noise, condition=None):
         law = module.posterior(*module.observed(x), condition)
@@ -158,8 +152,7 @@ def posterior_of_rows(net, X, seed, condition=None):
             root = torch.diag_embed(root)
         return law.loc, root, module.latents(x, noise, condition)[:, 0]
 
-    arrays = (X,) if condition is None else (X, condition)
-    return net.apply(parts, *arrays, prepare=prepare)
+    return net.apply(parts, X, condition, prepare=net.with_noise(1, seed))
 
 
 def log_prior(net, z):

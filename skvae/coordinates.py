@@ -240,8 +240,7 @@ def features_of_condition(net, condition):
 def _features_at(net, z, condition):
     """The features of the reconstructions at latents z, in the units of `start_rows`."""
     centre, scale = net.module_.likelihood.feature_mean_units()
-    arrays = (z,) if condition is None else (z, condition)
-    return net.apply(_feature_mean, *arrays) * scale + centre
+    return net.apply(_feature_mean, z, condition) * scale + centre
 
 
 def _feature_mean(module, z, condition=None):
@@ -290,7 +289,6 @@ def _derivatives(net, points, condition, latents=None):
     (n, n_inputs) along it of the features of the reconstructions at points (n, k), in their
     units."""
     scale = net.module_.likelihood.feature_mean_units()[1]
-    arrays = (points,) if condition is None else (points, condition)
     for i in range(points.shape[1]) if latents is None else latents:
 
         def along(module, z, *condition, i=i):
@@ -300,7 +298,7 @@ def _derivatives(net, points, condition, latents=None):
                 direction[:, i] = 1.0
                 return jvp(lambda z: _feature_mean(module, z, *condition), z, direction)[1]
 
-        yield net.apply(along, *arrays) * scale
+        yield net.apply(along, points, condition) * scale
 
 
 def names_of_features(likelihood, names, levels=None):

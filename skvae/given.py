@@ -117,8 +117,7 @@ def drawn_given(net, row, n_samples, name_column, *, noise, condition=None):
         return torch.where(torch.isnan(x), drawn, x)
 
     given = np.repeat(x, n_samples, axis=0)
-    beside = () if condition is None else (condition,)
-    return net.apply(completed, z, given, *beside, dtype=torch.float64)
+    return net.apply(completed, z, given, condition, dtype=torch.float64)
 
 
 def _latents(net, x, distinct, which, conditioned):

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2_contingency, ks_2samp
 
-from ._random import row_normals, scoped_seed
-from .batches import working_units
+from ._random import scoped_seed
 
 # A part of the rows so large has to be elsewhere before a column counts as off, however many rows
 # there are: with many, laws that are near enough for any use differ beyond chance.
@@ -99,21 +98,15 @@ def replicated(net, X, seed, condition=None):
     A. Gelman, X.-L. Meng, H. Stern, "Posterior Predictive Assessment of Model Fitness via Realized
     Discrepancies", Statistica Sinica 6, 1996.
     """
-    likelihood, k = net.module_.likelihood, net.module_.n_components
-
-    def prepare(rows, *condition):
-        noise = row_normals(rows, 1, k, seed)
-        return working_units(rows, likelihood.centre, likelihood.scale), noise, *condition
 
     def drawn(module, x, noise, condition=None):
         z = module.latents(x, noise, condition)[:, 0]
         outputs = module.outputs(z, condition)
         return module.likelihood.sample(outputs), module.likelihood.at_noise_floor(outputs)
 
-    arrays = (X,) if condition is None else (X, condition)
     with scoped_seed(seed):
-        rows, at_floor = net.apply(drawn, *arrays, prepare=prepare)
-    return likelihood.in_units_of_rows(rows), at_floor.astype(bool)
+        rows, at_floor = net.apply(drawn, X, condition, prepare=net.with_noise(1, seed))
+    return net.module_.likelihood.in_units_of_rows(rows), at_floor.astype(bool)
 
 
 def sampled(net, n_samples, seed, condition=None):
@@ -122,8 +115,6 @@ def sampled(net, n_samples, seed, condition=None):
     def drawn(module, rows, condition=None):
         return module.sample(len(rows), condition=condition)
 
-    empty = np.empty((n_samples, 0))
-    arrays = (empty,) if condition is None else (empty, condition)
     with scoped_seed(seed):
-        rows = net.apply(drawn, *arrays)
+        rows = net.apply(drawn, np.empty((n_samples, 0)), condition)
     return net.module_.likelihood.in_units_of_rows(rows)

@@ -10,8 +10,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from ._random import scoped_seed
-from .batches import Batches, Rows
+from ._random import row_normals, scoped_seed
+from .batches import Batches, Rows, working_units
 from .callbacks import EpochLog, StopTraining
 from .incomplete import has_missing
 from .objective import NegativeBound
@@ -309,8 +309,9 @@ class VAENet(NeuralNet):
         ----------
         function : str or callable
             The name of a method of the module, or a function of the module and the tensors.
-        *arrays : ndarray or SparseRows, each of shape (n_samples, ...)
-            Sliced along their first axis and given as tensors of `dtype` on the net's device.
+        *arrays : ndarray or SparseRows, each of shape (n_samples, ...), or None
+            Sliced along their first axis and given as tensors of `dtype` on the net's device. None,
+            as of a condition that there is not, is left out; the first is never None.
         prepare : callable, optional
             Maps the slices to the array, or tuple of arrays, that the function takes.
         dtype : torch.dtype, optional
@@ -330,6 +331,7 @@ class VAENet(NeuralNet):
             module = deepcopy(module).to(dtype)
         if isinstance(function, str):
             function = getattr(type(module), function)
+        arrays = [array for array in arrays if array is not None]
         n_rows = len(arrays[0])
         size = min(self._inference_batch_size(vectors_per_row), max(1, n_rows))
         results = None
@@ -347,6 +349,26 @@ class VAENet(NeuralNet):
                 for rows, column in zip(results, result, strict=True):
                     rows[start : start + size] = column.cpu().numpy()
         return results if len(results) > 1 else results[0]
+
+    def with_noise(self, n_draws, seed, first=0):
+        """What `apply` takes as `prepare` where latents are drawn: rows X become rows in working
+        units and the noise (n, n_draws, k) of their draws, keyed by the rows; what is beside them
+        stays.
+
+        Parameters
+        ----------
+        n_draws : int
+        seed : int
+        first : int, default=0
+            Number of the first of the draws.
+        """
+        likelihood, k = self.module_.likelihood, self.module_.n_components
+
+        def prepare(rows, *beside):
+            noise = row_normals(rows, n_draws, k, seed, first=first)
+            return working_units(rows, likelihood.centre, likelihood.scale), noise, *beside
+
+        return prepare
 
     def __getstate__(self):
         state = super().__getstate__()

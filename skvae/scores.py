@@ -8,8 +8,6 @@ row does not depend on the rows beside it.
 import numpy as np
 import torch
 
-from ._random import row_normals
-from .batches import working_units
 from .objective import log_weights
 
 # Draws that are in memory together.
@@ -89,8 +87,9 @@ def column_scores(net, X, seed, n_draws, dtype, condition=None):
     """
     scores = net.apply(
         "column_scores",
-        *_arrays(X, condition),
-        prepare=_noisy(net, seed, 0, n_draws),
+        X,
+        condition,
+        prepare=net.with_noise(n_draws, seed),
         dtype=dtype,
         vectors_per_row=n_draws,
     )
@@ -116,13 +115,9 @@ def imputed(net, X, seed, n_draws, dtype, draw, condition=None):
         gumbel = -torch.empty_like(noise[..., 0]).exponential_().log()
         return module.imputed(x, noise, condition, gumbel)
 
-    prepare, arrays = _noisy(net, seed, 0, n_draws), _arrays(X, condition)
-    rows = net.apply(filled, *arrays, prepare=prepare, dtype=dtype, vectors_per_row=n_draws)
+    prepare = net.with_noise(n_draws, seed)
+    rows = net.apply(filled, X, condition, prepare=prepare, dtype=dtype, vectors_per_row=n_draws)
     return np.where(np.isnan(X), likelihood.in_units_of_rows(rows), X)
-
-
-def _arrays(X, condition):
-    return (X,) if condition is None else (X, condition)
 
 
 def _by_pieces(function, net, X, seed, n_draws, dtype, condition):
@@ -132,23 +127,13 @@ def _by_pieces(function, net, X, seed, n_draws, dtype, condition):
         piece = min(_DRAWS_AT_ONCE, n_draws - first)
         of_piece = net.apply(
             function,
-            *_arrays(X, condition),
-            prepare=_noisy(net, seed, first, piece),
+            X,
+            condition,
+            prepare=net.with_noise(piece, seed, first),
             dtype=dtype,
             vectors_per_row=piece,
         )
         yield piece / n_draws, [column.astype(np.float64) for column in of_piece]
-
-
-def _noisy(net, seed, first, n_draws):
-    """What `VAENet.apply` gives of rows: them in working units, and their noise."""
-    likelihood, k = net.module_.likelihood, net.module_.n_components
-
-    def prepare(rows, *condition):
-        noise = row_normals(rows, n_draws, k, seed, first=first)
-        return working_units(rows, likelihood.centre, likelihood.scale), noise, *condition
-
-    return prepare
 
 
 def _log_sums(module, x, noise, *condition):

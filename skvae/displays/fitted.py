@@ -149,8 +149,7 @@ class Fitted:
     def _apply(self, function, T):
         z = self.model.coordinates_.to_latent(np.asarray(T, dtype=np.float64))
         C = self.model._conditions_of(self.condition, len(z))
-        arrays = (z,) if C is None else (z, C)
-        return self.model.net_.apply(function, *arrays)
+        return self.model.net_.apply(function, z, C)
 
     def one_condition(self):
         """From now on the condition is that of the first row."""
