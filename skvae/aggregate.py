@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.distributions import MultivariateNormal, Normal
 
 from ._random import scoped_seed
 from .priors import FittedMixture
@@ -79,24 +80,25 @@ def aggregate(net, loc, root, z):
     """
     loc, root, z = (torch.as_tensor(part, dtype=torch.float64) for part in (loc, root, z))
     n, k = loc.shape
-    deviation = root if root.dim() == 2 else root.square().sum(2).sqrt()
-    own = _log_normal((z - loc) / deviation, deviation)
+    correlated = root.dim() == 3
+    deviation = root.square().sum(2).sqrt() if correlated else root
+    own = Normal(loc, deviation, validate_args=False).log_prob(z)
     size = max(1, _PAIRS // n)
     log_q, of_components = loc.new_empty(n), loc.new_empty(n, k)
     for first in range(0, n, size):
         part = slice(first, first + size)
-        joint = 0.0 if root.dim() == 2 else _log_joint(z[part], loc, root)
+        joint = _posterior(loc, root).log_prob(z[part, None]) if correlated else 0.0
         for i in range(k):
-            spread = (z[part, i, None] - loc[:, i]) / deviation[:, i]
-            of_latent = _log_normal(spread, deviation[:, i])
+            law = Normal(loc[:, i], deviation[:, i], validate_args=False)
+            of_latent = law.log_prob(z[part, i, None])
             of_components[part, i] = of_latent.logsumexp(1) - math.log(n)
-            if root.dim() == 2:
+            if not correlated:
                 joint = joint + of_latent
         log_q[part] = joint.logsumexp(1) - math.log(n)
-    log_own = own.sum(1) if root.dim() == 2 else _log_joint(z, loc, root, own=True)
+    log_own = _posterior(loc, root).log_prob(z) if correlated else own.sum(1)
     mismatch = None
     if net.module_.prior.standard:
-        mismatch = (of_components - _log_normal(z, torch.ones(()))).mean(0).numpy()
+        mismatch = (of_components - Normal(0.0, 1.0).log_prob(z)).mean(0).numpy()
     return Aggregate(
         information=float((log_own - log_q).mean()),
         mismatch=float((log_q.numpy() - log_prior(net, z.numpy())).mean()),
@@ -162,17 +164,5 @@ def log_prior(net, z):
 
 def _posterior(loc, root):
     if root.dim() == 2:
-        return torch.distributions.Normal(loc, root, validate_args=False)
-    return torch.distributions.MultivariateNormal(loc, scale_tril=root, validate_args=False)
-
-
-def _log_normal(spread, deviation):
-    return -0.5 * spread.square() - deviation.log() - 0.5 * math.log(2 * math.pi)
-
-
-def _log_joint(z, loc, root, own=False):
-    """log q(z|x) of correlated latents: of each z under each row's, (m, n), or under its own."""
-    shift = (z - loc).unsqueeze(2) if own else (z[:, None] - loc).permute(1, 2, 0)
-    spread = torch.linalg.solve_triangular(root, shift, upper=False)
-    log_q = _log_normal(spread, root.diagonal(dim1=1, dim2=2).unsqueeze(2)).sum(1)
-    return log_q.squeeze(1) if own else log_q.T
+        return Normal(loc, root, validate_args=False)
+    return MultivariateNormal(loc, scale_tril=root, validate_args=False)
