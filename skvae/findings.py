@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .collapse import collapse_cure, trained_to_collapse
-from .likelihoods import LIKELIHOODS
 from .vae import INACTIVE_NATS
 
 # Standard errors beyond which a difference between means over rows is not chance.
@@ -79,11 +78,11 @@ def _collapse(model, measured):
     cure = collapse_cure(model, model.net_.module_.likelihood, n_active)
     if measured.is_linear_start:
         words += " The model is the linear start: the rows do not vary along them."
-        return Finding("unused_components", "note", words, cure)
-    if not trained_to_collapse(model):
+    elif trained_to_collapse(model):
+        return Finding("posterior_collapse", "warning", words, cure)
+    else:
         words += " Training from PCA switched them off, as the ELBO asks: they are not needed."
-        return Finding("unused_components", "note", words, cure)
-    return Finding("posterior_collapse", "warning", words, cure)
+    return Finding("unused_components", "note", words, cure)
 
 
 def _is_worse(measured):
@@ -91,6 +90,14 @@ def _is_worse(measured):
     if measured.linear_gain is None:
         return False
     return measured.linear_gain < -ERRORS * measured.linear_gain_error
+
+
+def _below_linear(measured):
+    """How far rows are below the linear start, in words."""
+    return (
+        f"{-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less likely than "
+        "under the linear start"
+    )
 
 
 def _is_overfitted(measured):
@@ -117,10 +124,7 @@ def _overfitting(model, measured):
         f"{measured.train_gap_error:.2g} nats likelier each than these"
     )
     if _is_worse(measured):
-        words += (
-            f", which are {-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less "
-            "likely than under the linear start"
-        )
+        words += f", which are {_below_linear(measured)}"
     words += ". (Or these rows are of another kind.)"
     if not measured.selected:
         cure = (
@@ -158,10 +162,7 @@ def _undertrained(model, measured):
     else:
         return None
     if behind:
-        words += (
-            f" Rows are {-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less "
-            "likely than under the linear start, which takes no training."
-        )
+        words += f" Rows are {_below_linear(measured)}, which takes no training."
     severity = "warning" if behind or part > _STILL_STEEP else "note"
     cure = f"max_epochs above {epochs}"
     if model.init == "random":
@@ -186,10 +187,7 @@ def _worse_than_linear(model, measured):
     explained = undertrained is not None and undertrained.severity == "warning"
     if not _is_worse(measured) or _is_overfitted(measured) or explained:
         return None
-    words = (
-        f"Rows are {-measured.linear_gain:.3g} ± {measured.linear_gain_error:.2g} nats less likely "
-        "than under the linear start, which takes no training."
-    )
+    words = f"Rows are {_below_linear(measured)}, which takes no training."
     cures = []
     if model.init == "random":
         cures.append("init='pca'")
@@ -274,13 +272,6 @@ def _laws_instead(measured, off):
 
 _OF_COUNTS = "negative_binomial", "zero_inflated_negative_binomial", "multinomial"
 _OF_ANY_SHAPE = "quantile_gaussian", "categorical"
-
-
-def law_name(law):
-    """The name under which a law is known, or that of its class."""
-    return next(
-        (name for name, kind in LIKELIHOODS.items() if type(law) is kind), type(law).__name__
-    )
 
 
 def _prior_mismatch(model, measured):

@@ -2,12 +2,26 @@
 
 import numpy as np
 
-from ..findings import law_name
+from ..likelihoods import LIKELIHOODS
 from ..marginal_checks import compare_marginals, replicated, sampled
 
 
 def columns_of(model, rows, before, seed):
-    """Whether the marginals of the columns come back, and what the columns are."""
+    """Whether the marginals of the columns come back, and what the columns are.
+
+    Parameters
+    ----------
+    model : VAETransformer
+    rows : GivenRows
+    before : Pipeline or None
+        What made the rows of others, and may know how their columns are called.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    measured : dict
+    """
     net, table = model.net_, model._table
     likelihood = net.module_.likelihood
     X = np.asarray(rows.X, dtype=np.float64)
@@ -36,11 +50,17 @@ def columns_of(model, rows, before, seed):
 def _laws(likelihood):
     """The name of the law of each column."""
     if not hasattr(likelihood, "laws"):
-        return [law_name(likelihood)] * likelihood.n_features
+        return [_law_name(likelihood)] * likelihood.n_features
     laws = np.empty(likelihood.n_features, dtype=object)
     for law, columns in zip(likelihood.laws, likelihood.columns, strict=True):
-        laws[columns] = law_name(law)
+        laws[columns] = _law_name(law)
     return laws.tolist()
+
+
+def _law_name(law):
+    """The name under which a law is known, or that of its class."""
+    names = {kind: name for name, kind in LIKELIHOODS.items()}
+    return names.get(type(law), type(law).__name__)
 
 
 def _categories(likelihood, table):

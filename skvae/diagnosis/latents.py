@@ -10,7 +10,19 @@ _ACTIVE = 0.01
 
 
 def latents_of(model, rows, seed):
-    """What the latents carry, in the order of the columns of `transform`."""
+    """What the latents carry in nats, in the order of the columns of `transform`.
+
+    Parameters
+    ----------
+    model : VAETransformer
+    rows : GivenRows
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    measured : dict
+    """
     net, order = model.net_, model.coordinates_.order
     few = some_rows(len(rows.X), AGGREGATED_ROWS)
     X = np.asarray(rows.X[few], dtype=np.float64)

@@ -205,17 +205,9 @@ class Diagnosis:
             ("KL of q(z|x) from p(z)", _nats(self.kl), ""),
             ("  information, tells rows apart", _nats(self.information), self._most_information()),
             ("  mismatch of q(z) and p(z)", _nats(self.mismatch), ""),
-            (
-                "  another prior would save",
-                _nats(self.prior_gain),
-                f"± {self.prior_gain_error:.2g}",
-            ),
+            _estimate("  another prior would save", self.prior_gain, self.prior_gain_error),
             ("ELBO", _nats(self.elbo), ""),
-            (
-                f"log p(x), {self.n_draws} draws",
-                _nats(self.log_prob),
-                f"± {self.log_prob_error:.2g}",
-            ),
+            _estimate(f"log p(x), {self.n_draws} draws", self.log_prob, self.log_prob_error),
             ("gap, q(z|x) from the exact posterior", _nats(self.gap), ""),
             ("effective draws of the median row", f"{self.effective_sample_size:.1f}", ""),
         ]
@@ -236,11 +228,11 @@ class Diagnosis:
             late = f"{_nats(self.late_gain)} in the second half"
             rows.append((f"gain of {of_rows}", _nats(self.total_gain), late))
         if self.linear_gain is not None:
-            error = f"± {self.linear_gain_error:.2g}"
-            rows.append(("these rows above the linear start", _nats(self.linear_gain), error))
+            named = "these rows above the linear start"
+            rows.append(_estimate(named, self.linear_gain, self.linear_gain_error))
         if self.train_gap is not None:
-            error = f"± {self.train_gap_error:.2g}"
-            rows.append(("training rows above these", _nats(self.train_gap), error))
+            named = "training rows above these"
+            rows.append(_estimate(named, self.train_gap, self.train_gap_error))
         return Section("Training, nats per row", (), rows, self.linear_gain_note)
 
     def _components(self):
@@ -292,6 +284,11 @@ class Diagnosis:
 
 def _nats(value):
     return f"{value:.3f}" if abs(value) < 1000 else f"{value:.1f}"
+
+
+def _estimate(name, value, error):
+    """A row of a report, of nats that have a standard error."""
+    return name, _nats(value), f"± {error:.2g}"
 
 
 def _distance(check, j):

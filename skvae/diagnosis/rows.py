@@ -17,7 +17,13 @@ _LEAST_ROWS = 20
 
 
 def parts_of(estimator):
-    """The steps before the model, or None, and the model."""
+    """The steps before the model, or None, and the model.
+
+    Raises
+    ------
+    TypeError
+        If the estimator does not end in a VAETransformer.
+    """
     before, model = [], estimator
     while True:
         if hasattr(model, "best_estimator_"):
@@ -55,6 +61,11 @@ class GivenRows:
     C : ndarray of shape (n_chosen, n_conditions) or None
     dtype : torch.dtype
         Precision in which they are scored.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 20, or as `VAETransformer.score_samples` raises it.
     """
 
     def __init__(self, model, before, X, condition, name):
