@@ -23,6 +23,8 @@ from torch.distributions import (
 _FITTED_SIZES = 1, 2, 5, 10, 20, 40
 # Latent vectors that a mixture is fitted to, at least for each of its components and at most.
 _LEAST_DRAWS, _MOST_DRAWS = 20, 20_000
+# Draws of each row for the start of full covariances: those of few single ones are of their noise.
+_FULL_DRAWS = 10
 # The standard normal's share of a VampPrior at its start.
 _NORMAL_SHARE = 0.9
 
@@ -112,7 +114,7 @@ class StandardNormal(Prior):
 
 
 class Mixture(Prior):
-    """p(z) = sum_m w_m N(mu_m, diag s_m^2): a mixture of Gaussians, all of it learned.
+    """p(z) = sum_m w_m N(mu_m, C_m): a mixture of Gaussians, all of it learned.
 
     It starts as scikit-learn's GaussianMixture of latent vectors drawn from the start's q(z|x).
 
@@ -121,6 +123,14 @@ class Mixture(Prior):
     n_components : int
         Latent entries.
     n_mixture_components : int, default=20
+    covariance_type : {"diag", "full"}, default="diag"
+        Of the covariances C_m. Full ones, of which the Cholesky factors are learned, need far
+        fewer Gaussians where latents are correlated within a cluster, and more rows each.
+
+    Raises
+    ------
+    ValueError
+        If `covariance_type` is another.
 
     References
     ----------
@@ -128,28 +138,46 @@ class Mixture(Prior):
     Autoencoders", 2016 (mixtures as priors).
     """
 
-    def __init__(self, n_components, *, n_mixture_components=20):
+    def __init__(self, n_components, *, n_mixture_components=20, covariance_type="diag"):
         super().__init__()
+        if covariance_type not in ("diag", "full"):
+            raise ValueError(
+                f"covariance_type of a Mixture must be 'diag' or 'full', got {covariance_type!r}."
+            )
         size = n_mixture_components, n_components
+        self.covariance_type = covariance_type
         self.logits = nn.Parameter(torch.zeros(n_mixture_components))
         self.loc = nn.Parameter(torch.randn(size))
         self.log_scale = nn.Parameter(torch.zeros(size))
+        if covariance_type == "full":
+            # The Cholesky factors, but for their diagonals, whose logarithms are `log_scale`.
+            self.below = nn.Parameter(torch.zeros(*size, n_components))
 
     def law(self):
-        components = Normal(self.loc, self.log_scale.exp(), validate_args=False)
-        return MixtureSameFamily(
-            Categorical(logits=self.logits, validate_args=False),
-            Independent(components, 1),
-            validate_args=False,
-        )
+        scale = self.log_scale.exp()
+        if self.covariance_type == "diag":
+            components = Independent(Normal(self.loc, scale, validate_args=False), 1)
+        else:
+            root = self.below.tril(-1) + torch.diag_embed(scale)
+            components = MultivariateNormal(self.loc, scale_tril=root, validate_args=False)
+        weights = Categorical(logits=self.logits, validate_args=False)
+        return MixtureSameFamily(weights, components, validate_args=False)
 
     @torch.no_grad()
     def load_start(self, some_posterior):
-        z = _draws(some_posterior()[1], len(self.logits))
-        mixture = GaussianMixture(len(self.logits), covariance_type="diag", random_state=0).fit(z)
+        full = self.covariance_type == "full"
+        z = _draws(some_posterior()[1], len(self.logits), _FULL_DRAWS if full else 1)
+        mixture = GaussianMixture(
+            len(self.logits), covariance_type=self.covariance_type, random_state=0
+        ).fit(z)
+        covariances = mixture.covariances_
         self.logits.copy_(torch.as_tensor(np.log(mixture.weights_)))
         self.loc.copy_(torch.as_tensor(mixture.means_))
-        self.log_scale.copy_(torch.as_tensor(0.5 * np.log(mixture.covariances_)))
+        if full:
+            root = np.linalg.cholesky(covariances)
+            self.below.copy_(torch.as_tensor(root))
+            covariances = np.diagonal(root, axis1=1, axis2=2) ** 2
+        self.log_scale.copy_(torch.as_tensor(0.5 * np.log(covariances)))
 
 
 class VampPrior(Prior):
@@ -304,10 +332,10 @@ class FittedMixture(StandardNormal):
         self.mixture = state
 
 
-def _draws(posterior, n_mixture_components=1):
-    """Latent vectors drawn from q(z|x), float64 on the CPU: one a row, or more for a mixture of
+def _draws(posterior, n_mixture_components=1, each=1):
+    """Latent vectors drawn from q(z|x), float64 on the CPU: `each` a row, or more for a mixture of
     many components."""
-    each = math.ceil(_LEAST_DRAWS * n_mixture_components / len(posterior.loc))
+    each = max(each, math.ceil(_LEAST_DRAWS * n_mixture_components / len(posterior.loc)))
     return posterior.sample((each,)).flatten(0, 1).double().cpu().numpy()[:_MOST_DRAWS]
 
 

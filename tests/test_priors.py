@@ -18,6 +18,8 @@ from skvae import VAETransformer
 from skvae.priors import PRIORS, FittedMixture, Flow, Mixture, VampPrior
 
 K = 2
+# The registry, and what has a law of its own by an option.
+FACTORIES = PRIORS | {"mixture, full": partial(Mixture, covariance_type="full")}
 SMALL = {"max_epochs": 3, "hidden_layer_sizes": 16, "n_importance_samples": 10, "random_state": 0}
 
 
@@ -43,18 +45,23 @@ def some_posterior():
 def started(name):
     """The prior at its start, and its law."""
     torch.manual_seed(0)
-    prior = PRIORS[name](K)
+    prior = FACTORIES[name](K)
     prior.set_inputs(5)
     prior.load_start(some_posterior)
     prior.after_training(some_posterior)
     return prior, law_of(prior)
 
 
+def given(name):
+    """As the estimator is given it."""
+    return name if name in PRIORS else FACTORIES[name]
+
+
 def law_of(prior):
     return prior.law(encoder) if prior.reads_encoder else prior.law()
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", FACTORIES)
 class TestPrior:
     def test_law(self, name):
         _, law = started(name)
@@ -110,7 +117,7 @@ class TestPrior:
 
     def test_in_the_estimator(self, name):
         X, X_test = rows(), rows(seed=1)
-        vae = VAETransformer(K, prior=name, **SMALL).fit(X)
+        vae = VAETransformer(K, prior=given(name), **SMALL).fit(X)
         scores = vae.score_samples(X_test)
         assert np.isfinite(scores).all()
         again = clone(vae).fit(X)
@@ -127,7 +134,7 @@ class TestPrior:
 
     def test_transform_is_pcas_at_zero_epochs(self, name):
         X = rows()
-        vae = VAETransformer(K, prior=name, **(SMALL | {"max_epochs": 0})).fit(X)
+        vae = VAETransformer(K, prior=given(name), **(SMALL | {"max_epochs": 0})).fit(X)
         pca = PCA(K, svd_solver="full").fit(X)
         assert_allclose(vae.transform(X), pca.transform(X), atol=1e-9)
         assert_allclose(
@@ -138,14 +145,14 @@ class TestPrior:
 
     def test_in_a_stream(self, name):
         X = rows()
-        stream = VAETransformer(K, prior=name, **SMALL)
+        stream = VAETransformer(K, prior=given(name), **SMALL)
         for chunk in np.array_split(X, 3):
             stream.partial_fit(chunk)
         assert np.isfinite(stream.score(X))
 
     def test_warm_start(self, name):
         X = rows()
-        vae = VAETransformer(K, prior=name, warm_start=True, **SMALL).fit(X)
+        vae = VAETransformer(K, prior=given(name), warm_start=True, **SMALL).fit(X)
         assert np.isfinite(vae.fit(X).score(X))
 
 
@@ -168,19 +175,47 @@ def test_a_flow_without_zuko(monkeypatch):
         VAETransformer(K, prior="flow").fit(rows())
 
 
-def test_a_mixture_starts_as_scikit_learns():
+@pytest.mark.parametrize(("covariance_type", "n_draws"), [("diag", 1), ("full", 10)])
+def test_a_mixture_starts_as_scikit_learns(covariance_type, n_draws):
+    prior = Mixture(K, n_mixture_components=3, covariance_type=covariance_type)
     torch.manual_seed(0)
-    prior = Mixture(K, n_mixture_components=3)
     q = Normal(torch.randn(500, K), torch.full((500, K), 0.2))
     prior.load_start(lambda: (None, q))
     torch.manual_seed(0)
-    Mixture(K, n_mixture_components=3)  # The same draws of the generator.
-    torch.randn(500, K)
-    z = q.sample((1,)).flatten(0, 1).double().numpy()
-    expected = GaussianMixture(3, covariance_type="diag", random_state=0).fit(z)
+    torch.randn(500, K)  # The same draws of the generator.
+    z = q.sample((n_draws,)).flatten(0, 1).double().numpy()
+    expected = GaussianMixture(3, covariance_type=covariance_type, random_state=0).fit(z)
     with torch.no_grad():
         ours = prior.law().log_prob(torch.as_tensor(z).float()).numpy()
     assert_allclose(ours, expected.score_samples(z), atol=1e-4)
+
+
+def test_full_covariances_of_a_mixture_are_learned():
+    """Two clusters, in each of which the latents are correlated: two Gaussians do."""
+    random = np.random.RandomState(0)
+    side = random.choice([-1.0, 1.0], size=(3000, 1))
+    z = random.multivariate_normal([0, 0], [[1, 0.95], [0.95, 1]], size=3000)
+    X = np.hstack([z * [1.0, 1.0] * np.hstack([side, np.ones_like(side)]) + 4 * side, z[:, :1]])
+    X += 0.1 * random.normal(size=X.shape)
+    scores = {
+        kind: VAETransformer(
+            2,
+            prior=partial(Mixture, n_mixture_components=2, covariance_type=kind),
+            network="linear",
+            max_epochs=20,
+            random_state=0,
+        )
+        .fit(X[:1500])
+        .score_samples(X[1500:])
+        for kind in ("diag", "full")
+    }
+    gain = scores["full"] - scores["diag"]
+    assert gain.mean() > 5 * gain.std() / 1500**0.5
+
+
+def test_a_mixture_of_unknown_covariances():
+    with pytest.raises(ValueError, match=r"covariance_type of a Mixture.*got 'tied'"):
+        Mixture(K, covariance_type="tied")
 
 
 def test_a_fitted_mixture_finds_the_clusters():
