@@ -40,12 +40,12 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     Parameters
     ----------
     estimator : VAETransformer or None, default=None
-        The model, cloned. None is a VAETransformer with a mixture of Gaussians as prior (one for
-        30 rows, at most 20) and one component less than there are columns (at most 64, and less
-        than there are rows), of standardized columns smoothed by noise of a fifth of their
-        standard deviations; or, for a DataFrame of which not all columns are numbers, of
-        `likelihood="auto"`. `explain` needs one with `missing_values="observed"`, as that of None
-        has.
+        The model, cloned. None is a VAETransformer with a mixture of Gaussians as prior (of full
+        covariances, one for 30 rows, at most 20) and one component less than there are columns (at
+        most 64, and less than there are rows), of standardized columns smoothed by noise of a fifth
+        of their standard deviations; or, for a DataFrame of which not all columns are numbers, of
+        `likelihood="auto"`. It is fitted twice: held-out rows say for how many epochs, and then all
+        rows train. `explain` needs one with `missing_values="observed"`, as that of None has.
     contamination : float in (0, 0.5], default=0.1
         The part of the training rows that are to be called outliers: sets `offset_`, and nothing
         else. Where there are few rows for the columns more of new rows will be, which the model
@@ -129,7 +129,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _fitted(self, X):
         rows, estimator = self._start(X)
-        self._fit(estimator, rows)
+        estimator = self._fit(estimator, rows)
         if self.support_fraction < 1:
             scores = estimator.score_samples(rows)
             n_kept = max(2, round(self.support_fraction * len(scores)))
@@ -147,12 +147,18 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return self
 
     def _fit(self, estimator, rows):
-        with warnings.catch_warnings():
-            if self.estimator is None:
-                # Its components are as many as there can be: what is not needed is no fault.
-                message = ".* latent components carry less than"
-                warnings.filterwarnings("ignore", message, ConvergenceWarning)
+        if self.estimator is not None:
             return estimator.fit(rows)
+        with warnings.catch_warnings():
+            # Its components are as many as there can be: what is not needed is no fault.
+            message = ".* latent components carry less than"
+            warnings.filterwarnings("ignore", message, ConvergenceWarning)
+            n_epochs = estimator.fit(rows).best_epoch_
+            if n_epochs:
+                # What was held out to count the epochs by is to be known as well.
+                estimator = clone(estimator).set_params(early_stopping=False, max_epochs=n_epochs)
+                estimator.fit(rows)
+        return estimator
 
     def _start(self, X):
         """The rows as the model gets them, and the model before its fit."""
@@ -175,7 +181,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         n_gaussians = int(np.clip(shape[0] // _ROWS_EACH, 1, _MOST_GAUSSIANS))
         return VAETransformer(
             n_components,
-            prior=partial(Mixture, n_mixture_components=n_gaussians),
+            prior=partial(Mixture, n_mixture_components=n_gaussians, covariance_type="full"),
             missing_values="observed",
             random_state=draw_seed(self.random_state),
             **parameters,
