@@ -242,3 +242,38 @@ def test_draws_reach_the_rows_and_what_is_usual():
     assert np.abs(detector.explain(X[:5], n_draws=8) - expected).max() > 1e-6
     with pytest.raises(ValueError, match="n_draws must be an int of at least 1, got 0"):
         detector.explain(X, n_draws=0)
+
+
+def test_what_is_usual_is_of_the_last_fit():
+    random = np.random.RandomState(0)
+    X = random.normal(size=(60, 3))
+    detector = VAEOutlierDetector(linear()).fit(X)
+    first = detector.explain(X[:5])
+    np.testing.assert_array_equal(detector.explain(X[:5]), first)
+    others = X + random.normal(size=X.shape)
+    again = VAEOutlierDetector(linear()).fit(others).explain(X[:5])
+    np.testing.assert_array_equal(detector.fit(others).explain(X[:5]), again)
+
+
+def test_the_default_model_is_of_all_rows(monkeypatch):
+    """Held-out rows say for how many epochs, and a second fit has them too."""
+    fits = []
+    fit = VAETransformer.fit
+
+    def noted_fit(self, X, **keywords):
+        fits.append(self)
+        return fit(self, X, **keywords)
+
+    monkeypatch.setattr(VAETransformer, "fit", noted_fit)
+    random = np.random.RandomState(0)
+    angle = random.uniform(0, 6.28, size=300)
+    ring = np.column_stack([np.cos(angle), np.sin(angle)]) + 0.05 * random.normal(size=(300, 2))
+    detector = VAEOutlierDetector(random_state=0).fit(ring)
+    held_out, of_all = fits
+    assert held_out.early_stopping and not of_all.early_stopping
+    assert of_all.max_epochs == of_all.best_epoch_ == held_out.best_epoch_ > 0
+    assert detector.estimator_ is of_all
+    # Where nothing was accepted the first is of all rows already.
+    fits.clear()
+    VAEOutlierDetector(random_state=0).fit(ring[:15])
+    assert len(fits) == 1 and fits[0].best_epoch_ == 0
