@@ -184,7 +184,8 @@ class BestEpoch(Callback):
             self.start_rows_, self.weight_ = net.validate_weighted(dataset_valid)
             self.best_rows_ = self.start_rows_
             if self.reconstruct:
-                self.start_error_ = net.reconstruction_error(dataset_valid)
+                self.start_error_, variance = net.reconstruction_error(dataset_valid)
+                self.allowed_error_ = max(self.start_error_, _NEGLIGIBLE_ERROR * variance)
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **_):
         losses = [net.history[-1]["train_loss"]]
@@ -202,8 +203,7 @@ class BestEpoch(Callback):
         else:
             better = self._mean(net.valid_rows_) < self._mean(self.best_rows_)
             if better and self.reconstruct:
-                allowed = max(self.start_error_, _NEGLIGIBLE_ERROR)
-                better = net.reconstruction_error(dataset_valid) <= allowed
+                better = net.reconstruction_error(dataset_valid)[0] <= self.allowed_error_
                 self.refused_ += not better
             self.best_rows_ = net.valid_rows_ if better else self.best_rows_
         if better:

@@ -233,8 +233,8 @@ class VAENet(NeuralNet):
         return rows, weight if weight.any() else None
 
     def reconstruction_error(self, dataset):
-        """Mean squared error of reconstructed rows of a validation dataset, over the mean variance
-        of the columns (each in the units of X).
+        """Mean squared error of reconstructed rows of a validation dataset, in squared units of X,
+        and that of the reconstruction at the latent origin, which is their variance at the start.
 
         Of the ways to undo the shrinkage of the posterior mean, the best; at most the first
         10,000 rows.
@@ -250,9 +250,9 @@ class VAENet(NeuralNet):
                 if name in batches[0]
             }
             errors = self.module_.reconstruction_errors(x, **beside).cpu().double().numpy()
-        variances = self.module_.likelihood.scale**2
         # Of the columns that have observed cells among these rows.
-        return float(np.nanmean(errors * variances, axis=1).min() / variances.mean())
+        of_ways = np.nanmean(errors * self.module_.likelihood.scale**2, axis=1)
+        return float(of_ways[:-1].min()), float(of_ways[-1])
 
     def notify(self, method_name, **cb_kwargs):
         """Call a hook of the callbacks that have it; the others cost nothing."""

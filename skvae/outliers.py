@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, get_tags
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._input import checked_rows
@@ -20,11 +20,12 @@ from ._keeping import kept_on_failure
 from ._random import draw_seed
 from .moments import some_rows
 from .priors import Mixture
+from .splits import selects, split_rows
 from .tables import Table, is_frame
 from .transformer import VAETransformer
 
-# Of the default model: components at most,
-_MOST_COMPONENTS = 64
+# Of the default model: components at most, and the rows that each needs,
+_MOST_COMPONENTS, _ROWS_A_COMPONENT = 64, 5
 # and the deviation of the noise that each batch is smoothed by, in those of the columns: a density
 # of values that repeat has no bound, and a spike on each says nothing of other rows.
 _SMOOTHING = 0.2
@@ -32,6 +33,10 @@ _SMOOTHING = 0.2
 _MOST_GAUSSIANS, _ROWS_EACH = 20, 30
 # Rows of the fit that say how strange a cell usually is.
 _TYPICAL_ROWS = 100
+# What part of rows like those of the fit is called outliers by contamination="auto",
+_CALLED = 0.05
+# and what part is left out to see it by, where no rows were held out; of fewer none is.
+_LEFT_OUT, _LEAST_ROWS = 0.2, 20
 
 
 class VAEOutlierDetector(OutlierMixin, BaseEstimator):
@@ -42,14 +47,16 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     estimator : VAETransformer or None, default=None
         The model, cloned. None is a VAETransformer with a mixture of Gaussians as prior (of full
         covariances, one for 30 rows, at most 20) and one component less than there are columns (at
-        most 64, and less than there are rows), of standardized columns smoothed by noise of a fifth
+        most 64, and one for 5 rows), of standardized columns smoothed by noise of a fifth
         of their standard deviations; or, for a DataFrame of which not all columns are numbers, of
         `likelihood="auto"`. It is fitted twice: held-out rows say for how many epochs, and then all
         rows train. `explain` needs one with `missing_values="observed"`, as that of None has.
-    contamination : float in (0, 0.5], default=0.1
-        The part of the training rows that are to be called outliers: sets `offset_`, and nothing
-        else. Where there are few rows for the columns more of new rows will be, which the model
-        has not seen.
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Sets `offset_`, and nothing else. A number is the part of the training rows that is to be
+        called outliers; of new rows it will be more, often several times as many, since the model
+        knows those of the fit. "auto" calls one in twenty of new rows outliers that are like those
+        of the fit: by rows that were held out of it or, where there are none, those of a fit to
+        four fifths of the rows. (Of fewer than 20 rows it is one in twenty of themselves.)
     support_fraction : float in [0.5, 1], default=1.0
         Below 1 the model is fitted once more, to so many of the rows, those that are likeliest
         under the first fit: where outliers are in the training rows too, and are not to be learnt.
@@ -91,13 +98,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     _parameter_constraints: ClassVar = {
         "estimator": [VAETransformer, None],
-        "contamination": [Interval(Real, 0, 0.5, closed="right")],
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "support_fraction": [Interval(Real, 0.5, 1, closed="both")],
         "random_state": ["random_state"],
     }
 
     def __init__(
-        self, estimator=None, *, contamination=0.1, support_fraction=1.0, random_state=None
+        self, estimator=None, *, contamination="auto", support_fraction=1.0, random_state=None
     ):
         self.estimator = estimator
         self.contamination = contamination
@@ -129,37 +136,60 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _fitted(self, X):
         rows, estimator = self._start(X)
-        estimator = self._fit(estimator, rows)
+        first, final = self._fit(estimator, rows)
         if self.support_fraction < 1:
-            scores = estimator.score_samples(rows)
+            scores = final.score_samples(rows)
             n_kept = max(2, round(self.support_fraction * len(scores)))
             likeliest = np.sort(np.argsort(-scores, kind="stable")[:n_kept])
             rows = _safe_indexing(rows, likeliest)
-            estimator = self._fit(clone(estimator), rows)
-        self.estimator_ = estimator
+            first, final = self._fit(clone(estimator), rows)
+        self.estimator_ = final
         if self._scaler is None:
             # What X has to be was the model's to say.
             vars(self).pop("feature_names_in_", None)
-            names = {"n_features_in_", "feature_names_in_"} & vars(estimator).keys()
-            vars(self).update({name: getattr(estimator, name) for name in names})
+            names = {"n_features_in_", "feature_names_in_"} & vars(final).keys()
+            vars(self).update({name: getattr(final, name) for name in names})
         self._usual = {}
         self._typical = _safe_indexing(rows, some_rows(_num_samples(rows), _TYPICAL_ROWS))
-        self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
+        if self.contamination == "auto":
+            part, scores = _CALLED, self._scores_of_unseen(first, rows)
+        else:
+            part, scores = self.contamination, self.score_samples(X)
+        self.offset_ = float(np.percentile(scores, 100 * part))
         return self
 
     def _fit(self, estimator, rows):
+        """The fitted model, before and after all rows trained where some had been held out."""
         if self.estimator is not None:
-            return estimator.fit(rows)
+            return estimator.fit(rows), estimator
         with warnings.catch_warnings():
             # Its components are as many as there can be: what is not needed is no fault.
             message = ".* latent components carry less than"
             warnings.filterwarnings("ignore", message, ConvergenceWarning)
             n_epochs = estimator.fit(rows).best_epoch_
-            if n_epochs:
-                # What was held out to count the epochs by is to be known as well.
-                estimator = clone(estimator).set_params(early_stopping=False, max_epochs=n_epochs)
-                estimator.fit(rows)
-        return estimator
+            if not n_epochs:
+                return estimator, estimator
+            # What was held out to count the epochs by is to be known as well.
+            final = clone(estimator).set_params(early_stopping=False, max_epochs=n_epochs)
+            return estimator, final.fit(rows)
+
+    def _scores_of_unseen(self, model, rows):
+        """Scores of rows that a fit did not see: those that `model` held out or, if its weights are
+        of all rows, some that another fit leaves out."""
+        n_rows = _num_samples(rows)
+        if n_rows < _LEAST_ROWS:
+            return self._scores(model, rows)
+        if model.best_epoch_ and selects(model) and "train_split" not in (model.net_params or {}):
+            held_out = split_rows(model, range(n_rows), model.n_components_, model._seed)[1]
+            if held_out is not None:
+                return self._scores(model, _safe_indexing(rows, held_out.indices))
+        order = np.random.RandomState(model._seed).permutation(n_rows)
+        n_left_out = round(_LEFT_OUT * n_rows)
+        seen, left_out = np.sort(order[n_left_out:]), np.sort(order[:n_left_out])
+        model = clone(model).set_params(early_stopping=False, max_epochs=model.best_epoch_)
+        return self._scores(
+            self._fit(model, _safe_indexing(rows, seen))[0], _safe_indexing(rows, left_out)
+        )
 
     def _start(self, X):
         """The rows as the model gets them, and the model before its fit."""
@@ -172,13 +202,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             return X, clone(self.estimator)
         if is_frame(X) and (Table(X).kinds != "number").any():
             return X, self._model(X.shape, likelihood="auto", handle_unknown="missing")
-        rows = checked_rows(self, X, reset=True, accept_sparse=False)
+        rows = checked_rows(self, X, reset=True, allow_missing=True, accept_sparse=False)
         self._scaler = StandardScaler().fit(rows)
         model = self._model(rows.shape, batch_transform=_Smoothing(_SMOOTHING))
-        return self._scaler.transform(rows), model
+        return self._standardized(rows), model
 
     def _model(self, shape, **parameters):
-        n_components = max(1, min(shape[1] - 1, shape[0] - 1, _MOST_COMPONENTS))
+        enough = shape[0] // _ROWS_A_COMPONENT
+        n_components = max(1, min(shape[1] - 1, enough, _MOST_COMPONENTS))
         n_gaussians = int(np.clip(shape[0] // _ROWS_EACH, 1, _MOST_GAUSSIANS))
         return VAETransformer(
             n_components,
@@ -192,7 +223,19 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         if self._scaler is None:
             return X
-        return self._scaler.transform(checked_rows(self, X, reset=False, accept_sparse=False))
+        rows = checked_rows(self, X, reset=False, allow_missing=True, accept_sparse=False)
+        return self._standardized(rows)
+
+    def _standardized(self, rows):
+        # Of rows far away the squares are beyond single precision.
+        return self._scaler.transform(np.asarray(rows, dtype=np.float64))
+
+    def _scores(self, model, rows):
+        """log p of rows as the model gets them, in the units of X."""
+        scores = model.score_samples(rows)
+        if self._scaler is None:
+            return scores
+        return scores - ~np.isnan(rows) @ np.log(self._scaler.scale_)
 
     def score_samples(self, X):
         """log p(x) of each row in nats: the lower, the stranger.
@@ -204,11 +247,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         log_prob : ndarray of shape (n_samples,)
-            Of a density in the units of X, or as `VAETransformer.score_samples` gives it.
+            Of a density in the units of X, or as `VAETransformer.score_samples` gives it; of a row
+            with missing cells that of the others.
         """
         rows = self._rows(X)
-        scores = self.estimator_.score_samples(rows)
-        return scores if self._scaler is None else scores - np.log(self._scaler.scale_).sum()
+        return self._scores(self.estimator_, rows)
 
     def decision_function(self, X):
         """`score_samples(X) - offset_`: negative for outliers.
@@ -264,7 +307,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         ValueError
             If `estimator` was given without `missing_values="observed"`.
         """
-        scores = self.estimator_.score_columns(self._rows(X), n_draws=n_draws)
+        rows = self._rows(X)
+        scores = self.estimator_.score_columns(rows, n_draws=n_draws)
         if n_draws not in self._usual:
             # Kept: of so many rows it is most of what a few others cost.
             of_typical = self.estimator_.score_columns(self._typical, n_draws=n_draws)
@@ -275,7 +319,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         given = None if self.estimator is None else get_tags(self.estimator).input_tags
         tags.input_tags.sparse = given is not None and given.sparse
-        tags.input_tags.allow_nan = given is not None and given.allow_nan
+        tags.input_tags.allow_nan = given is None or given.allow_nan
         return tags
 
 

@@ -130,7 +130,7 @@ class Mixture(Prior):
     Raises
     ------
     ValueError
-        If `covariance_type` is another.
+        If `covariance_type` is another, or there is no component.
 
     References
     ----------
@@ -143,6 +143,10 @@ class Mixture(Prior):
         if covariance_type not in ("diag", "full"):
             raise ValueError(
                 f"covariance_type of a Mixture must be 'diag' or 'full', got {covariance_type!r}."
+            )
+        if n_mixture_components < 1:
+            raise ValueError(
+                f"n_mixture_components of a Mixture must be at least 1, got {n_mixture_components}."
             )
         size = n_mixture_components, n_components
         self.covariance_type = covariance_type

@@ -322,9 +322,10 @@ class VAE(nn.Module):
         return self.likelihood.mean(self.outputs(z, condition))
 
     def reconstruction_errors(self, x, weight=None, condition=None):
-        """Mean squared errors of each column in working units, (m, n_features), of the
+        """Mean squared errors of each column in working units, (m + 1, n_features), of the
         reconstructions of rows x, of which missing cells are NaN, the shrinkage of the posterior
-        mean undone by each of the m `SHRINKAGE_EXPONENTS`; by the rows' weights (n,), if any."""
+        mean undone by each of the m `SHRINKAGE_EXPONENTS`, and last of the one at the latent
+        origin; by the rows' weights (n,), if any."""
         mean, variance = self.encode(x, condition)
         centre, total = torch.zeros_like(mean[0]), torch.ones_like(mean[0])
         if not self.prior.standard:
@@ -333,6 +334,7 @@ class VAE(nn.Module):
         reliability = 1 - variance.mean(0) / total
         reliability = torch.where(reliability > LEAST_RELIABILITY, reliability, 1.0)
         undone = ((mean - centre) / reliability**exponent for exponent in SHRINKAGE_EXPONENTS)
+        undone = (*undone, torch.zeros_like(mean))
         squares = ((self.decode(centre + z, condition) - x).square() for z in undone)
         observed = ~torch.isnan(x)
         if weight is None and observed.all():

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_array
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -17,10 +18,21 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvae import PosteriorCollapseWarning, VAEOutlierDetector, VAETransformer
+from skvae.splits import split_rows
 
 WINE = StandardScaler().fit_transform(load_wine().data)
 SMALL = {"hidden_layer_sizes": 8, "n_importance_samples": 10, "random_state": 0}
 K = 3
+
+
+def ring(n_samples=300, seed=0):
+    random = np.random.RandomState(seed)
+    angle = random.uniform(0, 2 * np.pi, size=n_samples)
+    circle = np.column_stack([np.cos(angle), np.sin(angle)])
+    return circle + 0.05 * random.normal(size=circle.shape)
+
+
+RING = ring()
 
 
 def linear(**parameters):
@@ -187,16 +199,85 @@ class TestDetector:
         assert np.array_equal(pca.score_samples(WINE), before)
 
     def test_before_a_fit(self):
-        with pytest.raises(NotFittedError):
-            VAEOutlierDetector().score_samples(WINE)
+        for method in ("score_samples", "decision_function", "predict", "explain"):
+            with pytest.raises(NotFittedError):
+                getattr(VAEOutlierDetector(), method)(WINE)
 
-    def test_missing_cells_are_an_error_by_default(self):
-        holed = WINE.copy()
-        holed[3, 2] = np.nan
-        with pytest.raises(ValueError, match="row 3"):
-            VAEOutlierDetector().fit(holed)
+    def test_missing_cells_count_for_nothing(self):
+        """The score is that of the other columns, a marginal density in the units of X."""
+        random = np.random.RandomState(0)
+        law = multivariate_normal([0, 50], [[1.0, 6.0], [6.0, 100.0]])
+        rows, fresh = (law.rvs(size, random_state=random) for size in (500, 200))
+        rows[::7, 1] = np.nan
+        detector = VAEOutlierDetector(random_state=0).fit(rows)
+        holed = fresh.copy()
+        holed[:, 0] = np.nan
+        difference = detector.score_samples(holed) - norm.logpdf(fresh[:, 1], 50, 10)
+        assert np.abs(difference).mean() < 0.2
+        difference = detector.score_samples(fresh) - law.logpdf(fresh)
+        assert np.abs(difference).mean() < 0.3
 
-    @pytest.mark.parametrize("contamination", [0.0, 0.6, "auto"])
+    def test_infinity_is_an_error(self):
+        with pytest.raises(ValueError, match="infinity"):
+            VAEOutlierDetector().fit(np.where(WINE > 3, np.inf, WINE))
+
+    @pytest.mark.parametrize("n_samples", [20, 31, 60])
+    def test_fewer_rows_than_columns_or_little_more(self, n_samples):
+        """So many components that no variance is left over would make all new rows outliers."""
+        random = np.random.RandomState(0)
+        mixing = random.normal(size=(5, 30))
+
+        def rows(n):
+            return random.normal(size=(n, 5)) @ mixing + 0.5 * random.normal(size=(n, 30))
+
+        detector = VAEOutlierDetector(random_state=0).fit(rows(n_samples))
+        fresh, strange = rows(300), rows(300)
+        strange[random.uniform(size=strange.shape) < 0.3] *= -1
+        scores = detector.score_samples(np.vstack([fresh, strange]))
+        assert roc_auc_score(np.arange(600) < 300, scores) > 0.8
+        truth = multivariate_normal(np.zeros(30), mixing.T @ mixing + 0.25 * np.eye(30))
+        assert scores[:300].mean() > truth.logpdf(fresh).mean() - 30
+        assert (detector.predict(fresh) == -1).mean() < 0.3
+
+    def test_single_precision_is_enough_for_rows_far_away(self):
+        detector = VAEOutlierDetector(linear()).fit(WINE)
+        default = VAEOutlierDetector(random_state=0).fit(RING.astype(np.float32))
+        far = np.array([[1e30, 0.0]], dtype=np.float32)
+        assert np.isfinite(default.score_samples(far)).all()
+        assert default.explain(far).argmax() == 0
+        assert detector.score_samples(WINE.astype(np.float32)).dtype == np.float64
+
+    @pytest.mark.parametrize("n_samples", [40, 200])
+    def test_one_in_twenty_of_new_rows_is_called(self, n_samples):
+        """With as many components as the default has, few of the training rows are."""
+        called, trained = [], []
+        for seed in range(3):
+            random = np.random.RandomState(seed)
+            mixing = random.normal(size=(6, 6))
+            rows, fresh = (random.normal(size=(n, 6)) @ mixing for n in (n_samples, 2000))
+            detector = VAEOutlierDetector(random_state=seed).fit(rows)
+            called.append((detector.predict(fresh) == -1).mean())
+            trained.append((detector.predict(rows) == -1).mean())
+        # By a quarter of the rows: of 40 these are few.
+        assert 0.005 < np.mean(called) < 0.15
+        assert np.mean(trained) < np.mean(called)
+
+    def test_what_was_held_out_says_what_is_called(self):
+        model = VAETransformer(2, prior="mixture", random_state=0)
+        detector = VAEOutlierDetector(model).fit(RING)
+        assert detector.estimator_.best_epoch_ > 0
+        held_out = split_rows(model, RING, 2, detector.estimator_._seed)[1].indices
+        scores = detector.score_samples(RING[held_out])
+        assert detector.offset_ == np.percentile(scores, 5)
+        # Where none was, a fit to four fifths of the rows.
+        detector = VAEOutlierDetector(linear(n_importance_samples=50)).fit(WINE)
+        model = detector.estimator_
+        order = np.random.RandomState(model._seed).permutation(len(WINE))
+        left_out, seen = np.split(order, [round(len(WINE) / 5)])
+        scores = clone(model).fit(WINE[np.sort(seen)]).score_samples(WINE[left_out])
+        assert detector.offset_ == pytest.approx(np.percentile(scores, 5))
+
+    @pytest.mark.parametrize("contamination", [0.0, 0.6, "few"])
     def test_parameters_are_checked(self, contamination):
         with pytest.raises(ValueError, match="'contamination' parameter of VAEOutlierDetector"):
             VAEOutlierDetector(contamination=contamination).fit(WINE)
@@ -265,15 +346,12 @@ def test_the_default_model_is_of_all_rows(monkeypatch):
         return fit(self, X, **keywords)
 
     monkeypatch.setattr(VAETransformer, "fit", noted_fit)
-    random = np.random.RandomState(0)
-    angle = random.uniform(0, 6.28, size=300)
-    ring = np.column_stack([np.cos(angle), np.sin(angle)]) + 0.05 * random.normal(size=(300, 2))
-    detector = VAEOutlierDetector(random_state=0).fit(ring)
+    detector = VAEOutlierDetector(random_state=0).fit(RING)
     held_out, of_all = fits
     assert held_out.early_stopping and not of_all.early_stopping
     assert of_all.max_epochs == of_all.best_epoch_ == held_out.best_epoch_ > 0
     assert detector.estimator_ is of_all
     # Where nothing was accepted the first is of all rows already.
     fits.clear()
-    VAEOutlierDetector(random_state=0).fit(ring[:15])
+    VAEOutlierDetector(random_state=0).fit(RING[:15])
     assert len(fits) == 1 and fits[0].best_epoch_ == 0

@@ -216,6 +216,8 @@ def test_full_covariances_of_a_mixture_are_learned():
 def test_a_mixture_of_unknown_covariances():
     with pytest.raises(ValueError, match=r"covariance_type of a Mixture.*got 'tied'"):
         Mixture(K, covariance_type="tied")
+    with pytest.raises(ValueError, match=r"n_mixture_components.*at least 1, got 0"):
+        Mixture(K, n_mixture_components=0)
 
 
 def test_a_fitted_mixture_finds_the_clusters():

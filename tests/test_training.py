@@ -162,17 +162,40 @@ def test_a_hundredth_of_the_variance_is_no_price(monkeypatch):
     """With nearly as many components as columns PCA leaves so little that any epoch leaves more."""
     rows, fresh = sheet(600, 0), sheet(2000, 1)
     scores = []
-    for later, accepted in ((0.0101, False), (0.0099, True)):
-        errors = iter([0.001])
+    for later, accepted in ((0.0404, False), (0.0396, True)):
+        errors = iter([(0.01, 4.0)])
         monkeypatch.setattr(
-            VAENet, "reconstruction_error", lambda *_, e=errors, later=later: next(e, later)
+            VAENet, "reconstruction_error", lambda *_, e=errors, later=later: next(e, (later, 9.0))
         )
         vae = fitted(rows, 2, max_epochs=5)
-        assert callback(vae).start_error_ == 0.001
+        assert callback(vae).start_error_ == 0.01
         assert callback(vae).accepted_ == accepted
         scores.append(vae.score(fresh))
     assert scores[0] == pytest.approx(PCA(2).fit(rows).score(fresh))
     assert scores[1] > scores[0] + 0.05
+
+
+@pytest.mark.parametrize("beside", ["nothing", "constant columns", "a row far out", "condition"])
+def test_the_variance_is_that_of_the_validation_rows(beside, monkeypatch):
+    """Neither columns that have none nor rows of the training part, nor what a condition says."""
+    rows, arguments = sheet(400, 0), {}
+    if beside == "constant columns":
+        rows = np.hstack([rows, np.ones((400, 40))])
+    elif beside == "condition":
+        arguments = {"condition": np.arange(400) % 2 == 0}
+        rows = rows + 50 * arguments["condition"][:, None]
+    elif beside == "a row far out":
+        # Of the training part.
+        seed = fitted(rows, 2, max_epochs=0)._seed
+        rows[np.random.RandomState(seed).permutation(400)[-1]] = 60
+    found, measure = [], VAENet.reconstruction_error
+    monkeypatch.setattr(
+        VAENet, "reconstruction_error", lambda *given: found.append(measure(*given)) or found[-1]
+    )
+    vae = VAETransformer(2, max_epochs=1, lr=1e-9, random_state=0).fit(rows, **arguments)
+    order = np.random.RandomState(vae._seed).permutation(400)
+    valid = sheet(400, 0)[order[: len(callback(vae).start_rows_)]]
+    assert found[0][1] == pytest.approx(valid.var(axis=0).sum() / rows.shape[1], rel=0.1)
 
 
 def test_the_start_error_is_that_of_pca_on_the_validation_rows():
@@ -182,7 +205,7 @@ def test_the_start_error_is_that_of_pca_on_the_validation_rows():
     rows = X * [1.0, 10.0, 100.0]
     pca = PCA(1, svd_solver="full").fit(rows[np.sort(order[n_valid:])])
     valid = rows[np.sort(order[:n_valid])]
-    error = squared_error(pca, valid) / rows[np.sort(order[n_valid:])].var(axis=0).mean()
+    error = squared_error(pca, valid)
     assert callback(vae).start_error_ == pytest.approx(error, rel=0.05)
 
 
