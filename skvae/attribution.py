@@ -226,18 +226,27 @@ def feature_deviations(vae, X, C):
     not missing, less what their condition (or None) says; 0 of what is constant but for rounding.
     """
     likelihood, count, sums, squares, largest = vae.net_.module_.likelihood, 0, 0.0, 0.0, 0.0
+    centre = None
     for part in row_slices(len(X), likelihood.n_inputs):
         rows, c = _dense(X[part]), None if C is None else C[part]
         features = likelihood.start_rows(vae._completed(rows, c))
         observed = likelihood.feature_mask(torch.from_numpy(~np.isnan(rows))).numpy()
         largest = np.maximum(largest, np.where(observed, np.abs(features), 0.0).max(axis=0))
-        deviations = features - features_of_condition(vae.net_, c) - vae.mean_
-        deviations = np.where(observed, deviations, 0.0)
+        features = np.where(observed, features - features_of_condition(vae.net_, c), 0.0)
+        if centre is None:
+            # Of these very rows: about any other place a constant column has squares.
+            centre = features.sum(axis=0) / np.maximum(observed.sum(axis=0), 1)
+        deviations = np.where(observed, features - centre, 0.0)
         count = count + observed.sum(axis=0)
         sums = sums + deviations.sum(axis=0)
         squares = squares + (deviations**2).sum(axis=0)
     n = np.maximum(count, 1)
     spread = np.sqrt(np.maximum(squares / n - (sums / n) ** 2, 0.0))
+    return but_for_rounding(spread, largest, n)
+
+
+def but_for_rounding(spread, largest, n):
+    """Standard deviations of n values each, and 0 of values that differ by rounding alone."""
     rounding = 10 * np.finfo(np.float64).eps * np.sqrt(n) * largest
     return np.where(spread > rounding, spread, 0.0)
 

@@ -414,3 +414,17 @@ def test_attributions_refuse():
         attributions(vae, X, X[:, :1])  # what was meant as a condition
     with pytest.raises(ValueError, match="X has 1 row"):
         attributions(vae, X[:1])
+
+
+@pytest.mark.parametrize("value", [1.0, 0.1, 0.0, 1e5])
+def test_a_column_that_is_constant_in_these_rows_alone(value):
+    rows = np.random.RandomState(0).normal(size=(300, 4))
+    vae = VAETransformer(2, max_epochs=0).fit(rows)
+    rows = rows[:100].copy()
+    rows[:, 3] = value
+    for kind in ("moves", "listens"):
+        of_columns = attributions(vae, rows, kind=kind)
+        assert (of_columns[:, 3] == 0).all() and (of_columns[:, :3] > 0).all()
+    for model in (vae, PCA(2).fit(rows)):
+        loadings = LoadingsDisplay.from_estimator(model, rows).loadings
+        assert (loadings[:, 3] == 0).all() and np.abs(loadings).max() < 10

@@ -10,7 +10,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from ..attribution import feature_deviations
+from ..attribution import but_for_rounding, feature_deviations
 from ..coordinates import features_of_condition
 from ..moments import some_rows
 from ..tables import is_frame
@@ -135,7 +135,8 @@ class Fitted:
     def feature_deviations(self, rows):
         """Standard deviations of `features`, (n_inputs,), over the cells that are not missing."""
         if not self.is_vae:
-            return self.features(rows).std(axis=0)
+            X = self.features(rows)
+            return but_for_rounding(X.std(axis=0), np.abs(X).max(axis=0), len(X))
         X = self.model._checked(rows)
         return feature_deviations(self.model, X, self.model._conditions_of(self.condition, len(X)))
 
