@@ -49,8 +49,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         covariances, one for 30 rows, at most 20) and one component less than there are columns (at
         most 64, and one for 5 rows), of standardized columns smoothed by noise of a fifth
         of their standard deviations; or, for a DataFrame of which not all columns are numbers, of
-        `likelihood="auto"`. It is fitted twice: held-out rows say for how many epochs, and then all
-        rows train. `explain` needs one with `missing_values="observed"`, as that of None has.
+        `likelihood="auto"`, where a category that none of the n rows of the fit has has a
+        probability of 1 / (n + 1). It is fitted twice: held-out rows say for how many epochs, and
+        then all rows train; where they say none, the linear start is kept. `explain` needs one with
+        `missing_values="observed"`, as that of None has.
     contamination : "auto" or float in (0, 0.5], default="auto"
         Sets `offset_`, and nothing else. A number is the part of the training rows that is to be
         called outliers; of new rows it will be more, often several times as many, since the model
@@ -67,6 +69,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     ----------
     estimator_ : VAETransformer
         The fitted model.
+    scaler_ : StandardScaler or None
+        What the rows go through before it: `make_pipeline(detector.scaler_, detector.estimator_)`
+        is what `diagnose` and the displays take. None where they reach it as they are.
     offset_ : float
         The score, in nats, below which a row is an outlier: `decision_function` is
         `score_samples` less this.
@@ -144,7 +149,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             rows = _safe_indexing(rows, likeliest)
             first, final = self._fit(clone(estimator), rows)
         self.estimator_ = final
-        if self._scaler is None:
+        if self.scaler_ is None:
             # What X has to be was the model's to say.
             vars(self).pop("feature_names_in_", None)
             names = {"n_features_in_", "feature_names_in_"} & vars(final).keys()
@@ -193,7 +198,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _start(self, X):
         """The rows as the model gets them, and the model before its fit."""
-        self._scaler = None
+        self.scaler_ = None
         if self.estimator is not None:
             if issparse(X):
                 X = X.tocsr()
@@ -203,7 +208,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         if is_frame(X) and (Table(X).kinds != "number").any():
             return X, self._model(X.shape, likelihood="auto", handle_unknown="missing")
         rows = checked_rows(self, X, reset=True, allow_missing=True, accept_sparse=False)
-        self._scaler = StandardScaler().fit(rows)
+        self.scaler_ = StandardScaler().fit(rows)
         model = self._model(rows.shape, batch_transform=_Smoothing(_SMOOTHING))
         return self._standardized(rows), model
 
@@ -221,21 +226,28 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _rows(self, X):
         check_is_fitted(self)
-        if self._scaler is None:
+        if self.scaler_ is None:
             return X
         rows = checked_rows(self, X, reset=False, allow_missing=True, accept_sparse=False)
         return self._standardized(rows)
 
     def _standardized(self, rows):
         # Of rows far away the squares are beyond single precision.
-        return self._scaler.transform(np.asarray(rows, dtype=np.float64))
+        return self.scaler_.transform(np.asarray(rows, dtype=np.float64))
 
     def _scores(self, model, rows):
         """log p of rows as the model gets them, in the units of X."""
         scores = model.score_samples(rows)
-        if self._scaler is None:
-            return scores
-        return scores - ~np.isnan(rows) @ np.log(self._scaler.scale_)
+        if self.scaler_ is not None:
+            return scores - ~np.isnan(rows) @ np.log(self.scaler_.scale_)
+        return scores + self._unknown(model, rows).sum(axis=1) * _of_unknown(model)
+
+    def _unknown(self, model, rows):
+        """Which cells hold categories that the default model of a table takes as missing."""
+        if self.estimator is not None:
+            return np.zeros((1, 1), dtype=bool)
+        codes = model._table.encode(rows, handle_unknown="missing")
+        return np.isnan(codes) & ~model._table.missing(rows)
 
     def score_samples(self, X):
         """log p(x) of each row in nats: the lower, the stranger.
@@ -309,6 +321,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """
         rows = self._rows(X)
         scores = self.estimator_.score_columns(rows, n_draws=n_draws)
+        if self.scaler_ is None:
+            unknown = self._unknown(self.estimator_, rows)
+            scores = np.where(unknown, _of_unknown(self.estimator_), scores)
         if n_draws not in self._usual:
             # Kept: of so many rows it is most of what a few others cost.
             of_typical = self.estimator_.score_columns(self._typical, n_draws=n_draws)
@@ -321,6 +336,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.sparse = given is not None and given.sparse
         tags.input_tags.allow_nan = given is None or given.allow_nan
         return tags
+
+
+def _of_unknown(model):
+    """log p of a category that none of n rows has, by the rule of succession: of 1 / (n + 1)."""
+    return -np.log(model.n_samples_ + 1)
 
 
 class _Smoothing:

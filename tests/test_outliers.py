@@ -14,10 +14,11 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skvae import PosteriorCollapseWarning, VAEOutlierDetector, VAETransformer
+from skvae import PosteriorCollapseWarning, VAEOutlierDetector, VAETransformer, diagnose
 from skvae.splits import split_rows
 
 WINE = StandardScaler().fit_transform(load_wine().data)
@@ -177,6 +178,24 @@ class TestDetector:
         assert list(detector.feature_names_in_) == ["size", "kind", "weight"]
         with pytest.raises(ValueError, match="feature names"):
             detector.predict(frame[["kind", "size", "weight"]])
+
+    def test_a_category_that_no_row_of_the_fit_has(self):
+        random = np.random.RandomState(0)
+        kinds = random.choice(["a", "b"], size=120)
+        frame = pd.DataFrame({"size": random.normal(size=120), "kind": kinds})
+        detector = VAEOutlierDetector(random_state=0).fit(frame)
+        rows = frame[:4].copy()
+        rows.loc[0, "kind"], rows.loc[1, "kind"], rows.loc[1, "size"] = "never", None, np.nan
+        rows.loc[2, "size"] = np.nan
+        scores = detector.score_samples(rows)
+        of_size = detector.score_samples(frame[:1].assign(kind=None))
+        assert scores[0] == pytest.approx(of_size[0] - np.log(121))
+        assert scores[1] == pytest.approx(0, abs=0.05)  # Nothing of it was seen.
+        assert detector.predict(rows).tolist() == [-1, 1, 1, 1]
+        assert detector.explain(rows[:1])[0].argmax() == 1
+        contributions = detector.explain(rows[:1], n_draws=50)[0]
+        usual = detector.estimator_.score_columns(detector._typical, n_draws=50).mean(axis=0)
+        assert contributions[1] == pytest.approx(usual[1] + np.log(121))
 
     def test_sparse_rows_where_the_model_is_given(self):
         rows = np.where(np.abs(WINE) > 1, WINE, 0.0)
@@ -359,3 +378,25 @@ def test_the_default_model_is_of_all_rows(monkeypatch):
     fits.clear()
     VAEOutlierDetector(random_state=0).fit(RING[:15])
     assert len(fits) == 1 and fits[0].best_epoch_ == 0
+
+
+def test_the_model_is_looked_at_behind_its_scaler():
+    """The columns of the default model are standardized: so are rows that diagnose looks at."""
+    X = np.random.RandomState(0).normal(size=(200, 4)) @ np.random.RandomState(1).normal(
+        size=(4, 4)
+    )
+    X = X * [1, 10, 100, 1000] + [0, 500, 0, 0]
+    detector = VAEOutlierDetector(random_state=0).fit(X[:150])
+    with pytest.raises(TypeError, match=r"make_pipeline\(detector\.scaler_, detector\.estimator_"):
+        diagnose(detector, X)
+    behind = make_pipeline(detector.scaler_, detector.estimator_)
+    diagnosis = diagnose(behind, X[150:])
+    # That training ended with the last epoch is no wonder of a model whose epochs were counted.
+    assert {finding.name for finding in diagnosis.warnings} <= {"undertrained"}
+    log_scale = np.log(detector.scaler_.scale_).sum()
+    expected = detector.score_samples(X[150:]).mean() + log_scale
+    assert diagnosis.log_prob == pytest.approx(expected, abs=0.1)
+    given = VAEOutlierDetector(linear()).fit(WINE)
+    assert given.scaler_ is None
+    with pytest.raises(TypeError, match="Of a detector it is its `estimator_`"):
+        diagnose(given, WINE)

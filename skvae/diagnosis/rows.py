@@ -34,7 +34,11 @@ def parts_of(estimator):
         else:
             break
     if not isinstance(model, VAETransformer):
-        hint = "Of a detector or an imputer it is its `estimator_`."
+        hint = "Of an imputer it is its `estimator_`."
+        if getattr(model, "scaler_", None) is not None:
+            hint = "Of a detector it is make_pipeline(detector.scaler_, detector.estimator_)."
+        elif hasattr(model, "scaler_"):
+            hint = "Of a detector it is its `estimator_`."
         if isinstance(model, BaseSearchCV):
             hint = "Of a search with refit=False no model is kept."
         raise TypeError(

@@ -151,7 +151,8 @@ class TrainingCurveDisplay:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss: −ELBO, nats per row")
-        ax.legend(frameon=False)
+        # Above the line of the start, which runs through all of the width.
+        ax.legend(framealpha=0.9, edgecolor="none")
         without_top(ax)
         return self
 
