@@ -46,9 +46,8 @@ ax.set(xlabel="benign rows called outliers", ylabel="malignant rows called outli
 plt.show()
 
 # %%
-# ``offset_`` is the score of the strangest tenth of the training rows (``contamination``), and
-# ``predict`` calls rows below it outliers. Of new benign rows more than a tenth are, since the
-# model has not seen them: the fewer the training rows, the more.
+# ``predict`` calls rows below ``offset_`` outliers: one in twenty of new rows that are like those
+# of the fit, as far as the rows say that were held out of it.
 
 called = detector.predict(X_test) == -1
 for name, rows in {"benign": strange == 0, "malignant": strange == 1}.items():

@@ -802,3 +802,12 @@ def test_what_is_not_used_or_no_table_is_an_error(iris_model):
 def test_diagnoses_are_compared_by_identity(iris_model):
     one, other = (diagnose(iris_model, IRIS, n_draws=2) for _ in range(2))
     assert one == one and one != other and len({one, other}) == 2
+
+
+def test_a_fitted_prior_is_judged_by_rows_that_it_is_not_fitted_to():
+    """Of few rows of a normal law a mixture has more on its own rows, and less on others."""
+    random = np.random.RandomState(0)
+    X = random.normal(size=(120, 8)) @ random.normal(size=(8, 10))
+    X += 0.1 * random.normal(size=X.shape)
+    diagnosis = diagnose(VAETransformer(8, max_epochs=0, random_state=0).fit(X), X, n_draws=10)
+    assert diagnosis.prior_gain < -2 * diagnosis.prior_gain_error < 0

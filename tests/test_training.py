@@ -175,7 +175,9 @@ def test_a_hundredth_of_the_variance_is_no_price(monkeypatch):
     assert scores[1] > scores[0] + 0.05
 
 
-@pytest.mark.parametrize("beside", ["nothing", "constant columns", "a row far out", "condition"])
+@pytest.mark.parametrize(
+    "beside", ["nothing", "constant columns", "a row far out", "condition", "light rows"]
+)
 def test_the_variance_is_that_of_the_validation_rows(beside, monkeypatch):
     """Neither columns that have none nor rows of the training part, nor what a condition says."""
     rows, arguments = sheet(400, 0), {}
@@ -184,6 +186,9 @@ def test_the_variance_is_that_of_the_validation_rows(beside, monkeypatch):
     elif beside == "condition":
         arguments = {"condition": np.arange(400) % 2 == 0}
         rows = rows + 50 * arguments["condition"][:, None]
+    elif beside == "light rows":
+        arguments = {"sample_weight": np.where(np.arange(400) % 2 == 0, 1.0, 1e-4)}
+        rows = np.where(arguments["sample_weight"][:, None] < 1, 3 * rows, rows)
     elif beside == "a row far out":
         # Of the training part.
         seed = fitted(rows, 2, max_epochs=0)._seed
@@ -194,7 +199,8 @@ def test_the_variance_is_that_of_the_validation_rows(beside, monkeypatch):
     )
     vae = VAETransformer(2, max_epochs=1, lr=1e-9, random_state=0).fit(rows, **arguments)
     order = np.random.RandomState(vae._seed).permutation(400)
-    valid = sheet(400, 0)[order[: len(callback(vae).start_rows_)]]
+    valid = order[: len(callback(vae).start_rows_)]
+    valid = sheet(400, 0)[valid[valid % 2 == 0] if beside == "light rows" else valid]
     assert found[0][1] == pytest.approx(valid.var(axis=0).sum() / rows.shape[1], rel=0.1)
 
 
