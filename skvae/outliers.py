@@ -299,7 +299,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
         log p(x_j | the others), as `VAETransformer.score_columns` has it, is taken from its mean
         over (at most 100) training rows. The columns of a row do not add up to its score: where
-        two contradict each other, each is strange given the other.
+        two contradict each other, each is strange given the other. Of cells that are hundreds of
+        nats off few draws count: what is said of them is an order, and no size.
 
         Parameters
         ----------
