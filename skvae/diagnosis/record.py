@@ -69,6 +69,7 @@ class Diagnosis:
         judged by the others.
     is_linear_start : bool
         Whether the model is the closed form itself: nothing was trained, or no epoch accepted.
+        False with another prior than N(0, I), which is no part of that.
     linear_gain, linear_gain_error : float or None
         Mean log p(x) above that of the linear start (`init="pca", max_epochs=0`, the same law) and
         its standard error, by pairs. That is fitted to X_train or, without these, to one half of X
