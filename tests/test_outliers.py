@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose
 from scipy.sparse import csr_array
 from scipy.stats import multivariate_normal, norm
@@ -400,3 +401,30 @@ def test_the_model_is_looked_at_behind_its_scaler():
     assert given.scaler_ is None
     with pytest.raises(TypeError, match="Of a detector it is its `estimator_`"):
         diagnose(given, WINE)
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_components", "n_gaussians"),
+    [((20, 3), 2, 1), ((65, 30), 13, 2), ((599, 8), 7, 19), ((900, 100), 64, 20), ((4, 1), 1, 1)],
+)
+def test_the_size_of_the_default_model(shape, n_components, n_gaussians):
+    """As documented: one component for 5 rows, one Gaussian for 30."""
+    rows, model = VAEOutlierDetector(random_state=0)._start(
+        np.random.RandomState(0).normal(size=shape)
+    )
+    assert model.n_components == n_components
+    prior = model.prior(n_components)
+    assert prior.loc.shape == (n_gaussians, n_components)
+    assert prior.covariance_type == "full"
+    # A fifth of a standard deviation.
+    noise = model.batch_transform(torch.zeros(20_000)).std().item()
+    assert noise == pytest.approx(0.2, rel=0.05)
+    assert_allclose(rows.std(axis=0), 1)
+
+
+def test_the_part_that_supports_is_what_is_fitted_and_usual():
+    detector = VAEOutlierDetector(linear(), support_fraction=0.9).fit(WINE[:33])
+    assert detector.estimator_.n_samples_ == len(detector._typical) == 30
+    first = VAEOutlierDetector(linear()).fit(WINE[:33])
+    strangest = WINE[:33][np.argsort(first.score_samples(WINE[:33]))[:3]]
+    assert not (detector._typical[:, None] == strangest).all(axis=2).any()
