@@ -9,16 +9,17 @@ import pandas as pd
 import polars as pl
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from scipy.sparse import csr_matrix
 from scipy.stats import ks_2samp
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_digits, load_iris
+from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler, scale
 
 from skvae import VAETransformer, displays
 from skvae.displays import (
@@ -499,9 +500,12 @@ def test_reconstruction_errors_of_a_column_that_hardly_varies_hide_no_others():
     many = 0.1**2 / X[:, 3].var()
     np.testing.assert_allclose(display.error_, [0.25, 0.25, 0.25, many])
     assert display.ax_.get_xlim() == (0, 2)
-    assert [text.get_text() for text in display.ax_.texts] == [f"→ {many:,.1f}"]
+    texts = ["0.250", "0.250", "0.250", "", f"→ {many:,.1f}"]
+    assert [text.get_text() for text in display.ax_.texts] == texts
+    again[:, 2] = X[:, 2] + 0.01 * (X[:, 2].mean() - X[:, 2])
     usual = ReconstructionDisplay.from_predictions(X[:, :3], again[:, :3]).plot(kind="error")
-    assert not usual.ax_.texts
+    # Bars too short to be seen have their number.
+    assert [text.get_text() for text in usual.ax_.texts] == ["0.250", "0.250", "< 0.001"]
 
 
 def test_reconstruction_errors_have_their_whole_label_in_the_picture(mixed):
@@ -689,6 +693,27 @@ def test_biplot_draws_loadings_as_arrows(linear):
     factor = tips / (display.loadings.T * T.std(axis=0))
     np.testing.assert_allclose(factor, factor[0, 0], rtol=1e-6)
     assert (np.abs(tips) <= np.abs(T - T.mean(axis=0)).max(axis=0)).all() and factor[0, 0] > 0
+
+
+@pytest.mark.parametrize("layout", ["constrained", None])
+def test_names_of_a_biplot_stay_within_its_axes(layout):
+    wine = load_wine(as_frame=True)
+    vae = VAETransformer(2, max_epochs=0).fit(scale(wine.data))
+    _, ax = plt.subplots(layout=layout)
+    names = [*wine.data.columns]
+    display = BiplotDisplay.from_estimator(
+        vae, scale(wine.data), y=wine.target, feature_names=names, ax=ax
+    )
+    display.figure_.canvas.draw()
+    within = ax.get_window_extent()
+    named = [text for text in ax.texts if text.get_text()]
+    assert len(named) == len(display.feature_names) >= 8
+    for text in named:
+        extent = Text.get_window_extent(text)
+        assert within.x0 <= extent.x0 and extent.x1 <= within.x1
+    # A layout makes room for the legend; without one another Axes may be there.
+    legend = ax.get_legend().get_window_extent()
+    assert legend.x0 > within.x1 if layout else within.x0 <= legend.x0 and legend.x1 <= within.x1
 
 
 def test_names_are_moved_apart_and_stay_in_order():

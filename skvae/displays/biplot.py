@@ -10,6 +10,9 @@ from .latent_space import LatentSpaceDisplay
 from .loadings import loadings_of
 from .panels import checked_count
 
+# Characters of a name, and the part of the Axes that limits leave to it.
+_LONGEST, _WIDEST = 18, 0.3
+
 
 class BiplotDisplay:
     """Rows in the plane of two components, and columns as arrows among them.
@@ -169,8 +172,8 @@ class BiplotDisplay:
         """Names beside the tips, moved apart where they would lie upon each other."""
         (left, right), (low, high) = self.ax_.get_xlim(), self.ax_.get_ylim()
         width, gap = right - left, 0.055 * (high - low)
-        self.ax_.set_xlim(left - 0.12 * width, right + 0.12 * width)
         self.ax_.set_ylim(low, high)
+        names = []
         for sign in (1, -1):
             side = np.flatnonzero((tips[:, 0] >= centre[0]) == (sign > 0))
             side = side[np.argsort(tips[side, 1])]
@@ -182,8 +185,8 @@ class BiplotDisplay:
             beyond = sign * (sign * tips[side, 0]).max() + sign * 0.06 * width
             for feature, place in zip(side, places, strict=True):
                 at = beyond if away else tips[feature, 0] + sign * 0.015 * width
-                self.ax_.annotate(
-                    shortened(self.feature_names[feature]),
+                name = self.ax_.annotate(
+                    shortened(self.feature_names[feature], _LONGEST),
                     tips[feature],
                     (at, place),
                     ha="left" if sign > 0 else "right",
@@ -193,6 +196,29 @@ class BiplotDisplay:
                     arrowprops={"arrowstyle": "-", "color": "0.5", "lw": 0.6} if away else None,
                     zorder=5,
                 )
+                name.set_in_layout(False)
+                names.append((name, sign, at))
+        self._make_room(names)
+
+    def _make_room(self, names):
+        """Limits of the Axes that its names, each from a place to its right (1) or left (-1), do
+        not cross."""
+        from matplotlib.text import Text
+
+        left, right = self.ax_.get_xlim()
+        # The layout first, which says how wide the Axes is.
+        self.figure_.draw_without_rendering()
+        width = self.ax_.get_window_extent().width
+        parts = [Text.get_window_extent(name).width / width for name, _, _ in names]
+        parts = np.minimum(parts, _WIDEST)
+        for _ in range(10):
+            # The wider the limits, the more of the data a name is as long as.
+            ends = [
+                at + sign * (part + 0.01) * (right - left)
+                for (_, sign, at), part in zip(names, parts, strict=True)
+            ]
+            left, right = min([left, *ends]), max([right, *ends])
+        self.ax_.set_xlim(left, right)
 
 
 def _apart(places, gap, low, high):

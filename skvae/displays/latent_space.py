@@ -286,10 +286,14 @@ class LatentSpaceDisplay:
                 )
             )
         if handles:
+            named_alone = len(handles) == (self.ellipses_ is not None)
             place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
-            if len(handles) == (self.ellipses_ is not None):
-                place = {"loc": "best"}
-            self.ax_.legend(handles=handles, title=title, frameon=False, **place)
+            # Beside the Axes a layout makes room for it; without one another Axes may be there.
+            if named_alone or self.figure_.get_layout_engine() is None:
+                place = {"loc": "best", "framealpha": 0.8, "edgecolor": "none"}
+            else:
+                place |= {"frameon": False}
+            self.ax_.legend(handles=handles, title=title, **place)
 
 
 def _check_free(options, targets):

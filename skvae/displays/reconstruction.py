@@ -271,7 +271,10 @@ class ReconstructionDisplay:
         ax = one_axes(ax, (6.0, 1.0 + 0.2 * d))
         places = np.arange(d)
         bars = styled({"color": OKABE_ITO[0], "height": 0.7}, options, Patch)
-        ax.barh(places, self.error_, **bars)
+        drawn = ax.barh(places, self.error_, **bars)
+        # Numbers too: a good reconstruction has bars too short to be seen.
+        numbers = [_in_short(error) if error <= _LONGEST_BAR else "" for error in self.error_]
+        ax.bar_label(drawn, numbers, padding=3, fontsize="x-small", color="0.3")
         ax.axvline(1, color="black", ls="--", lw=1)
         beyond = np.flatnonzero(self.error_ > _LONGEST_BAR)
         if len(beyond):
@@ -355,3 +358,7 @@ class ReconstructionDisplay:
         panel.text(
             0.04, 0.96, text, transform=panel.transAxes, va="top", fontsize="small", bbox=box
         )
+
+
+def _in_short(error):
+    return f"{error:.3f}" if error >= 0.001 else "< 0.001"
