@@ -165,6 +165,9 @@ def _undertrained(model, measured):
         words += f" Rows are {_below_linear(measured)}, which takes no training."
     severity = "warning" if behind or part > _STILL_STEEP else "note"
     cure = f"max_epochs above {epochs}"
+    if not measured.selected:
+        # Held-out rows may have said already that so many epochs are enough.
+        cure += ", if held-out rows gain by it too: early_stopping=True ends with the best for them"
     if model.init == "random":
         cure += "; init='pca' starts where a linear model ends"
     return Finding("undertrained", severity, words, cure)

@@ -2,7 +2,8 @@
 
 import warnings
 from functools import partial
-from numbers import Real
+from math import ceil
+from numbers import Integral, Real
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -60,8 +62,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         of the fit: by rows that were held out of it or, where there are none, those of a fit to
         four fifths of the rows. (Of fewer than 20 rows it is one in twenty of themselves.)
     support_fraction : float in [0.5, 1], default=1.0
-        Below 1 the model is fitted once more, to so many of the rows, those that are likeliest
-        under the first fit: where outliers are in the training rows too, and are not to be learnt.
+        Below 1 the model is fitted to so many of the rows, those that are likeliest under a model
+        of the other half: where outliers are in the training rows too, and are not to be learnt.
+        The halves are fitted first, and take about as long again.
     random_state : int, RandomState instance or None, default=None
         Of an `estimator` of None.
 
@@ -141,13 +144,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _fitted(self, X):
         rows, estimator = self._start(X)
-        first, final = self._fit(estimator, rows)
         if self.support_fraction < 1:
-            scores = final.score_samples(rows)
+            scores = self._scores_by_others(estimator, rows)
             n_kept = max(2, round(self.support_fraction * len(scores)))
             likeliest = np.sort(np.argsort(-scores, kind="stable")[:n_kept])
             rows = _safe_indexing(rows, likeliest)
-            first, final = self._fit(clone(estimator), rows)
+            estimator = self._for_rows(estimator, rows)
+        first, final = self._fit(estimator, rows)
         self.estimator_ = final
         if self.scaler_ is None:
             # What X has to be was the model's to say.
@@ -178,6 +181,29 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             final = clone(estimator).set_params(early_stopping=False, max_epochs=n_epochs)
             return estimator, final.fit(rows)
 
+    def _scores_by_others(self, estimator, rows):
+        """Scores of rows by models of the other half, since a model knows the rows of its fit: a
+        few outliers far from all others have a good score by one that has learnt them."""
+        n_rows = _num_samples(rows)
+        if n_rows < _LEAST_ROWS:
+            return self._scores(self._fit(clone(estimator), rows)[1], rows)
+        estimator = clone(estimator)
+        if self.estimator is not None and is_frame(rows):
+            # What is learnt is the same, and of a half rare categories may be missing.
+            estimator.set_params(missing_values="observed", handle_unknown="missing")
+        estimator = self._for_rows(estimator, rows)
+        n_components = estimator.n_components
+        # Folds where half of the rows are too few for so many components.
+        n_least = n_components if isinstance(n_components, Integral) else 0
+        n_folds = max(2, ceil(n_rows / max(1, n_rows - n_least)))
+        folds = KFold(n_folds, shuffle=True, random_state=draw_seed(estimator.random_state))
+        scores = np.empty(n_rows)
+        for seen, others in folds.split(range(n_rows)):
+            seen = _safe_indexing(rows, seen)
+            model = self._fit(self._for_rows(estimator, seen), seen)[0]
+            scores[others] = self._scores(model, _safe_indexing(rows, others))
+        return scores
+
     def _scores_of_unseen(self, model, rows):
         """Scores of rows that a fit did not see: those that `model` held out or, if its weights are
         of all rows, some that another fit leaves out."""
@@ -191,10 +217,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         order = np.random.RandomState(model._seed).permutation(n_rows)
         n_left_out = round(_LEFT_OUT * n_rows)
         seen, left_out = np.sort(order[n_left_out:]), np.sort(order[:n_left_out])
+        seen = _safe_indexing(rows, seen)
         model = clone(model).set_params(early_stopping=False, max_epochs=model.best_epoch_)
-        return self._scores(
-            self._fit(model, _safe_indexing(rows, seen))[0], _safe_indexing(rows, left_out)
-        )
+        model = self._fit(self._for_rows(model, seen), seen)[0]
+        return self._scores(model, _safe_indexing(rows, left_out))
 
     def _start(self, X):
         """The rows as the model gets them, and the model before its fit."""
@@ -206,22 +232,27 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
                 X = np.asarray(X)
             return X, clone(self.estimator)
         if is_frame(X) and (Table(X).kinds != "number").any():
-            return X, self._model(X.shape, likelihood="auto", handle_unknown="missing")
+            return X, self._model(X, likelihood="auto", handle_unknown="missing")
         rows = checked_rows(self, X, reset=True, allow_missing=True, accept_sparse=False)
         self.scaler_ = StandardScaler().fit(rows)
-        model = self._model(rows.shape, batch_transform=_Smoothing(_SMOOTHING))
+        model = self._model(rows, batch_transform=_Smoothing(_SMOOTHING))
         return self._standardized(rows), model
 
-    def _model(self, shape, **parameters):
-        enough = shape[0] // _ROWS_A_COMPONENT
-        n_components = max(1, min(shape[1] - 1, enough, _MOST_COMPONENTS))
-        n_gaussians = int(np.clip(shape[0] // _ROWS_EACH, 1, _MOST_GAUSSIANS))
-        return VAETransformer(
-            n_components,
+    def _model(self, rows, **parameters):
+        model = VAETransformer(
+            missing_values="observed", random_state=draw_seed(self.random_state), **parameters
+        )
+        return self._for_rows(model, rows)
+
+    def _for_rows(self, estimator, rows):
+        """The model for a fit to these rows: of a size by their number where it is our own."""
+        if self.estimator is not None:
+            return clone(estimator)
+        n_rows, n_columns = rows.shape
+        n_gaussians = int(np.clip(n_rows // _ROWS_EACH, 1, _MOST_GAUSSIANS))
+        return clone(estimator).set_params(
+            n_components=max(1, min(n_columns - 1, n_rows // _ROWS_A_COMPONENT, _MOST_COMPONENTS)),
             prior=partial(Mixture, n_mixture_components=n_gaussians, covariance_type="full"),
-            missing_values="observed",
-            random_state=draw_seed(self.random_state),
-            **parameters,
         )
 
     def _rows(self, X):

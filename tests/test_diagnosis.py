@@ -512,6 +512,46 @@ class TestFaults:
         diagnosis = replace(diagnose(iris_model, IRIS, n_draws=10), **course)
         assert ("undertrained" in names(findings_of(iris_model, diagnosis))) == accused
 
+    @pytest.mark.parametrize(
+        ("name", "measured", "severity"),
+        [
+            ("worse_than_linear", {"linear_gain": -2.9}, None),
+            ("worse_than_linear", {"linear_gain": -3.1}, "warning"),
+            # More than half of what training gained, beyond three standard errors.
+            ("overfitting", {"excess_gap": 7.9}, None),
+            ("overfitting", {"excess_gap": 8.1}, "warning"),
+            ("undertrained", {"late_gain": 4.9}, None),
+            ("undertrained", {"late_gain": 5.1}, "warning"),
+            ("undertrained", {"late_gain": 0.9, "selected": True}, None),
+            ("undertrained", {"late_gain": 1.1, "selected": True}, "note"),
+            ("undertrained", {"late_gain": 4.9, "selected": True}, "note"),
+            ("undertrained", {"late_gain": 5.1, "selected": True}, "warning"),
+            ("noise_at_floor", {"noise_at_floor": np.full(4, 0.1)}, None),
+            ("noise_at_floor", {"noise_at_floor": np.array([0, 0.11, 0, 0])}, "warning"),
+            ("prior_mismatch", {"prior_gain": 0.09}, None),
+            ("prior_mismatch", {"prior_gain": 0.11}, "note"),
+            ("prior_mismatch", {"prior_gain": 0.11, "prior_gain_error": 0.04}, None),
+            ("prior_mismatch", {"prior_gain": 1.1}, "warning"),
+        ],
+    )
+    def test_differences_are_named_from_where_they_count(
+        self, iris_model, name, measured, severity
+    ):
+        plain = {"n_epochs": 30, "max_epochs": 30, "best_epoch": 30, "selected": False}
+        plain |= {"total_gain": 10.0, "total_gain_error": 0.0, "late_gain": 0.0}
+        plain |= {"linear_gain": 0.0, "linear_gain_error": 1.0, "is_linear_start": False}
+        plain |= {"train_gap": 0.0, "train_gap_error": 1.0, "training_gain": 10.0}
+        plain |= {"excess_gap": 0.0, "excess_gap_error": 1.0, "noise_at_floor": np.zeros(4)}
+        plain |= {"prior_gain": 0.0, "prior_gain_error": 0.0, "kl": 2.0}
+        diagnosis = diagnose(iris_model, IRIS, n_draws=10)
+        plain["samples"] = diagnosis.replicates
+        diagnosis = replace(diagnosis, **plain | measured)
+        found = {finding.name: finding for finding in findings_of(iris_model, diagnosis)}
+        assert (found[name].severity if name in found else None) == severity
+        if name == "undertrained" and severity is not None:
+            # What training rows gain says nothing of others.
+            assert ("held-out rows gain" in found[name].cure) == (not diagnosis.selected)
+
     def test_prior_mismatch(self):
         random = np.random.RandomState(0)
         group = random.randint(3, size=600)

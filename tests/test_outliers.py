@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from scipy.stats import multivariate_normal, norm
 from sklearn.base import clone
@@ -15,11 +15,13 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skvae import PosteriorCollapseWarning, VAEOutlierDetector, VAETransformer, diagnose
+from skvae._random import draw_seed
 from skvae.splits import split_rows
 
 WINE = StandardScaler().fit_transform(load_wine().data)
@@ -425,6 +427,50 @@ def test_the_size_of_the_default_model(shape, n_components, n_gaussians):
 def test_the_part_that_supports_is_what_is_fitted_and_usual():
     detector = VAEOutlierDetector(linear(), support_fraction=0.9).fit(WINE[:33])
     assert detector.estimator_.n_samples_ == len(detector._typical) == 30
-    first = VAEOutlierDetector(linear()).fit(WINE[:33])
-    strangest = WINE[:33][np.argsort(first.score_samples(WINE[:33]))[:3]]
-    assert not (detector._typical[:, None] == strangest).all(axis=2).any()
+    # Rows are judged by the half that they are not in.
+    seed = draw_seed(linear().random_state)
+    scores = np.empty(33)
+    for seen, others in KFold(2, shuffle=True, random_state=seed).split(WINE[:33]):
+        scores[others] = linear().fit(WINE[:33][seen]).score_samples(WINE[:33][others])
+    kept = np.sort(np.argsort(-scores)[:30])
+    assert_array_equal(detector._typical, WINE[:33][kept])
+
+
+def test_support_leaves_out_what_a_fit_with_it_finds_usual():
+    # Three outliers of sixty rows in twelve columns, each in a direction of its own.
+    random = np.random.RandomState(0)
+    rows = random.normal(size=(60, 2)) @ random.normal(size=(2, 12))
+    rows += 0.3 * random.normal(size=rows.shape)
+    outliers = 2 * random.normal(size=(3, 12))
+    everything = np.vstack([rows, outliers])
+    detector = VAEOutlierDetector(support_fraction=0.9, random_state=0).fit(everything)
+    supporting = detector.scaler_.inverse_transform(detector._typical)
+    kept = np.isclose(supporting[:, None], outliers).all(axis=2).any(axis=1)
+    assert len(supporting) == 57 and not kept.any()
+    by_itself = VAEOutlierDetector(random_state=0).fit(everything).score_samples(everything)
+    assert (np.argsort(by_itself)[:6] >= 60).sum() < 3
+
+
+def test_support_where_half_of_the_rows_are_too_few_for_the_components():
+    rows = np.random.RandomState(0).normal(size=(24, 20))
+    model = VAETransformer(15, max_epochs=0, random_state=0)
+    detector = VAEOutlierDetector(model, support_fraction=0.9).fit(rows)
+    assert detector.estimator_.n_samples_ == 22
+    # Of few rows none are left out to judge others by.
+    few = VAEOutlierDetector(model.set_params(n_components=2), support_fraction=0.8).fit(rows[:10])
+    by_itself = model.fit(rows[:10]).score_samples(rows[:10])
+    assert_array_equal(few._typical, rows[:10][np.sort(np.argsort(-by_itself)[:8])])
+
+
+@pytest.mark.parametrize("estimator", [None, VAETransformer(1, likelihood="auto", max_epochs=0)])
+def test_support_of_a_table_with_a_category_that_one_row_has(estimator):
+    random = np.random.RandomState(0)
+    frame = pd.DataFrame({"size": random.normal(size=60), "kind": random.choice(["a", "b"], 60)})
+    frame.loc[7, "kind"] = "c"
+    detector = VAEOutlierDetector(estimator, support_fraction=0.9, random_state=0).fit(frame)
+    assert np.isfinite(detector.score_samples(detector._typical)).all()
+    assert detector.estimator_.n_samples_ == 54
+    if estimator is None:
+        assert "c" not in set(detector._typical["kind"])
+    else:
+        assert detector.estimator_.handle_unknown == "error"

@@ -206,7 +206,7 @@ class Diagnosis:
             ("KL of q(z|x) from p(z)", _nats(self.kl), ""),
             ("  information, tells rows apart", _nats(self.information), self._most_information()),
             ("  mismatch of q(z) and p(z)", _nats(self.mismatch), ""),
-            _estimate("  another prior would save", self.prior_gain, self.prior_gain_error),
+            _estimate("  a fitted prior saves of the KL", self.prior_gain, self.prior_gain_error),
             ("ELBO", _nats(self.elbo), ""),
             _estimate(f"log p(x), {self.n_draws} draws", self.log_prob, self.log_prob_error),
             ("gap, q(z|x) from the exact posterior", _nats(self.gap), ""),
