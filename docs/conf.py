@@ -64,6 +64,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skvae",),
     "capture_repr": (),
+    "parallel": 2,
     "download_all_examples": False,
 }
 

@@ -102,7 +102,7 @@ left.set_xticks(range(4), list(table))
 left.set_ylabel("distance from the column's marginal")
 right.set_xticks(range(2), ["component 0", "component 1"])
 right.set_ylabel("nats per row")
-left.legend(frameon=False)
+left.legend(frameon=False, loc="upper left")
 plt.show()
 
 # %%
