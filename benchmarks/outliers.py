@@ -176,7 +176,8 @@ METHODS = {
 def auroc(method, train, test, outlier, seed):
     scaler = StandardScaler().fit(train)
     strange = METHODS[method](scaler.transform(train), scaler.transform(test), seed)
-    return 100 * roc_auc_score(outlier, np.nan_to_num(strange, posinf=np.finfo(float).max))
+    strange = np.nan_to_num(np.asarray(strange, dtype=float), posinf=np.finfo(float).max)
+    return 100 * roc_auc_score(outlier, strange)
 
 
 # ------------------------------------------------------------ training and test rows
