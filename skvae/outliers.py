@@ -1,6 +1,7 @@
 """VAEOutlierDetector: rows that are unlikely, and the columns that make them so."""
 
 import warnings
+from contextlib import contextmanager
 from functools import partial
 from math import ceil
 from numbers import Integral, Real
@@ -15,7 +16,7 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import _num_features, _num_samples, check_is_fitted
 
 from ._input import checked_rows
 from ._keeping import kept_on_failure
@@ -39,6 +40,8 @@ _TYPICAL_ROWS = 100
 _CALLED = 0.05
 # and what part is left out to see it by, where no rows were held out; of fewer none is.
 _LEFT_OUT, _LEAST_ROWS = 0.2, 20
+# Parts at most that are judged by fits to the rest.
+_MOST_FOLDS = 10
 
 
 class VAEOutlierDetector(OutlierMixin, BaseEstimator):
@@ -63,8 +66,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         four fifths of the rows. (Of fewer than 20 rows it is one in twenty of themselves.)
     support_fraction : float in [0.5, 1], default=1.0
         Below 1 the model is fitted to so many of the rows, those that are likeliest under a model
-        of the other half: where outliers are in the training rows too, and are not to be learnt.
-        The halves are fitted first, and take about as long again.
+        of the other half (or of more, where half of the rows are too few for its components; of
+        fewer than 20 rows, under one of all): where outliers are in the training rows too, and are
+        not to be learnt. What is learnt is that of these rows alone: units, `contamination="auto"`.
+        The halves are fitted first; each takes half as long as one fit.
     random_state : int, RandomState instance or None, default=None
         Of an `estimator` of None.
 
@@ -143,13 +148,14 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             return self._fitted(X)
 
     def _fitted(self, X):
+        if issparse(X):
+            X = X.tocsr()
+        elif not (hasattr(X, "shape") or isinstance(X, list | tuple)):
+            X = np.asarray(X)
         rows, estimator = self._start(X)
         if self.support_fraction < 1:
-            scores = self._scores_by_others(estimator, rows)
-            n_kept = max(2, round(self.support_fraction * len(scores)))
-            likeliest = np.sort(np.argsort(-scores, kind="stable")[:n_kept])
-            rows = _safe_indexing(rows, likeliest)
-            estimator = self._for_rows(estimator, rows)
+            likeliest = self._likeliest(estimator, rows)
+            rows, estimator = self._start(_safe_indexing(X, likeliest))
         first, final = self._fit(estimator, rows)
         self.estimator_ = final
         if self.scaler_ is None:
@@ -162,7 +168,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         if self.contamination == "auto":
             part, scores = _CALLED, self._scores_of_unseen(first, rows)
         else:
-            part, scores = self.contamination, self.score_samples(X)
+            part, scores = self.contamination, self._scores_of_known(final, self._rows(X))
+        # Rows that cannot be scored are below all others.
+        finite = scores[np.isfinite(scores)]
+        scores = np.maximum(scores, finite.min()) if len(finite) else scores
         self.offset_ = float(np.percentile(scores, 100 * part))
         return self
 
@@ -181,28 +190,56 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             final = clone(estimator).set_params(early_stopping=False, max_epochs=n_epochs)
             return estimator, final.fit(rows)
 
-    def _scores_by_others(self, estimator, rows):
-        """Scores of rows by models of the other half, since a model knows the rows of its fit: a
-        few outliers far from all others have a good score by one that has learnt them."""
+    def _likeliest(self, estimator, rows):
+        """Places of the rows that support the model: those that are likeliest under models of other
+        rows, since a model knows those of its fit, and has a good score for a few outliers too."""
         n_rows = _num_samples(rows)
         if n_rows < _LEAST_ROWS:
-            return self._scores(self._fit(clone(estimator), rows)[1], rows)
-        estimator = clone(estimator)
-        if self.estimator is not None and is_frame(rows):
-            # What is learnt is the same, and of a half rare categories may be missing.
-            estimator.set_params(missing_values="observed", handle_unknown="missing")
-        estimator = self._for_rows(estimator, rows)
-        n_components = estimator.n_components
-        # Folds where half of the rows are too few for so many components.
-        n_least = n_components if isinstance(n_components, Integral) else 0
-        n_folds = max(2, ceil(n_rows / max(1, n_rows - n_least)))
-        folds = KFold(n_folds, shuffle=True, random_state=draw_seed(estimator.random_state))
-        scores = np.empty(n_rows)
-        for seen, others in folds.split(range(n_rows)):
-            seen = _safe_indexing(rows, seen)
-            model = self._fit(self._for_rows(estimator, seen), seen)[0]
-            scores[others] = self._scores(model, _safe_indexing(rows, others))
-        return scores
+            scores = self._log_prob(self._fit(clone(estimator), rows)[1], rows)
+        else:
+            scores = np.empty(n_rows)
+            n_folds = self._n_folds(estimator, rows)
+            folds = KFold(n_folds, shuffle=True, random_state=draw_seed(estimator.random_state))
+            for seen, others in folds.split(range(n_rows)):
+                with self._judging(len(seen)):
+                    model = self._fit_to_part(estimator, rows, seen)
+                    scores[others] = self._judged(model, _safe_indexing(rows, others))
+        n_kept = max(2, round(self.support_fraction * n_rows))
+        return np.sort(np.argsort(-scores, kind="stable")[:n_kept])
+
+    def _n_folds(self, estimator, rows):
+        """Two, or as many as leave enough rows to each fit for its components."""
+        n_rows, n_components = _num_samples(rows), self._for_rows(estimator, rows).n_components
+        n_least = _num_features(rows) if n_components == "mle" else 0
+        if self.estimator is not None and isinstance(n_components, Integral):
+            n_least = n_components
+        return int(np.clip(ceil(n_rows / max(1, n_rows - n_least)), 2, _MOST_FOLDS))
+
+    def _judged(self, model, rows):
+        """log p of rows by a model of others, to which unknown categories are strange, whatever
+        else is to be done with them."""
+        log_prob = self._scored(self._log_prob, model, rows)
+        if self.estimator is None:
+            return log_prob
+        return log_prob + self._unknown_cells(model, rows).sum(axis=1) * _of_unknown(model)
+
+    def _fit_to_part(self, estimator, rows, part):
+        rows = _safe_indexing(rows, part)
+        with warnings.catch_warnings():
+            # What is to be said of the model all rows say.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return self._for_rows(estimator, rows).fit(rows)
+
+    @contextmanager
+    def _judging(self, n_rows):
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(
+                f"Rows are judged by a model of {n_rows} others (support_fraction="
+                f"{self.support_fraction:g}, contamination={self.contamination!r}), which failed: "
+                f"{error}"
+            ) from error
 
     def _scores_of_unseen(self, model, rows):
         """Scores of rows that a fit did not see: those that `model` held out or, if its weights are
@@ -217,19 +254,15 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         order = np.random.RandomState(model._seed).permutation(n_rows)
         n_left_out = round(_LEFT_OUT * n_rows)
         seen, left_out = np.sort(order[n_left_out:]), np.sort(order[:n_left_out])
-        seen = _safe_indexing(rows, seen)
         model = clone(model).set_params(early_stopping=False, max_epochs=model.best_epoch_)
-        model = self._fit(self._for_rows(model, seen), seen)[0]
-        return self._scores(model, _safe_indexing(rows, left_out))
+        with self._judging(len(seen)):
+            model = self._fit_to_part(model, rows, seen)
+            return self._scores_of_known(model, _safe_indexing(rows, left_out))
 
     def _start(self, X):
         """The rows as the model gets them, and the model before its fit."""
         self.scaler_ = None
         if self.estimator is not None:
-            if issparse(X):
-                X = X.tocsr()
-            elif not (hasattr(X, "shape") or isinstance(X, list | tuple)):
-                X = np.asarray(X)
             return X, clone(self.estimator)
         if is_frame(X) and (Table(X).kinds != "number").any():
             return X, self._model(X, likelihood="auto", handle_unknown="missing")
@@ -266,17 +299,44 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         # Of rows far away the squares are beyond single precision.
         return self.scaler_.transform(np.asarray(rows, dtype=np.float64))
 
+    def _log_prob(self, model, rows):
+        """log p of rows as the model gets them."""
+        log_prob = model.score_samples(rows)
+        if self.scaler_ is None and self.estimator is None:
+            log_prob = log_prob + self._unknown(model, rows).sum(axis=1) * _of_unknown(model)
+        return log_prob
+
     def _scores(self, model, rows):
         """log p of rows as the model gets them, in the units of X."""
-        scores = model.score_samples(rows)
-        if self.scaler_ is not None:
-            return scores - ~np.isnan(rows) @ np.log(self.scaler_.scale_)
-        return scores + self._unknown(model, rows).sum(axis=1) * _of_unknown(model)
+        log_prob = self._log_prob(model, rows)
+        if self.scaler_ is None:
+            return log_prob
+        return log_prob - ~np.isnan(rows) @ np.log(self.scaler_.scale_)
+
+    def _scores_of_known(self, model, rows):
+        """`_scores`, and -inf of rows with categories that a given model takes for an error."""
+        return self._scored(self._scores, model, rows)
+
+    def _scored(self, score, model, rows):
+        if self.estimator is None or model.handle_unknown == "missing":
+            return score(model, rows)
+        known = np.flatnonzero(~self._unknown_cells(model, rows).any(axis=1))
+        scores = np.full(_num_samples(rows), -np.inf)
+        if len(known):
+            scores[known] = score(model, _safe_indexing(rows, known))
+        return scores
 
     def _unknown(self, model, rows):
         """Which cells hold categories that the default model of a table takes as missing."""
         if self.estimator is not None:
             return np.zeros((1, 1), dtype=bool)
+        return self._unknown_cells(model, rows)
+
+    @staticmethod
+    def _unknown_cells(model, rows):
+        """Which cells hold categories that no row of the fit had."""
+        if model._table is None:
+            return np.zeros((_num_samples(rows), 1), dtype=bool)
         codes = model._table.encode(rows, handle_unknown="missing")
         return np.isnan(codes) & ~model._table.missing(rows)
 

@@ -716,6 +716,19 @@ def test_names_of_a_biplot_stay_within_its_axes(layout):
     assert legend.x0 > within.x1 if layout else within.x0 <= legend.x0 and legend.x1 <= within.x1
 
 
+def test_biplot_in_a_part_of_a_figure(linear):
+    part = plt.figure().subfigures(1, 2)[0]
+    ax = part.subplots()
+    ax.invert_xaxis()
+    display = BiplotDisplay.from_estimator(linear, IRIS.data, ax=ax)
+    assert display.figure_ is part and ax.xaxis_inverted()
+    names = ["$\\alpha_{sepal\\ length}^2$", "b", "c", "d"]
+    ax = part.add_subplot()
+    BiplotDisplay.from_estimator(linear, IRIS.data, feature_names=names, ax=ax)
+    part.figure.canvas.draw()
+    assert names[0] in [text.get_text() for text in ax.texts]
+
+
 def test_names_are_moved_apart_and_stay_in_order():
     places = _apart([0.0, 0.1, 0.2, 5.0], 1.0, -10, 10)
     np.testing.assert_allclose(places, [-0.9, 0.1, 1.1, 5.0])

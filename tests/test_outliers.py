@@ -462,15 +462,131 @@ def test_support_where_half_of_the_rows_are_too_few_for_the_components():
     assert_array_equal(few._typical, rows[:10][np.sort(np.argsort(-by_itself)[:8])])
 
 
-@pytest.mark.parametrize("estimator", [None, VAETransformer(1, likelihood="auto", max_epochs=0)])
-def test_support_of_a_table_with_a_category_that_one_row_has(estimator):
-    random = np.random.RandomState(0)
-    frame = pd.DataFrame({"size": random.normal(size=60), "kind": random.choice(["a", "b"], 60)})
-    frame.loc[7, "kind"] = "c"
-    detector = VAEOutlierDetector(estimator, support_fraction=0.9, random_state=0).fit(frame)
-    assert np.isfinite(detector.score_samples(detector._typical)).all()
+def quick(*arguments, **parameters):
+    return VAETransformer(*arguments, **{"max_epochs": 0, "random_state": 0} | parameters)
+
+
+def table_with_rare_categories(n_rows=100, seed=0):
+    random = np.random.RandomState(seed)
+    frame = pd.DataFrame({"x": random.normal(size=n_rows), "kind": random.choice([*"abc"], n_rows)})
+    frame.loc[:2, "kind"] = [*"uvw"]
+    return frame
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("missing", [{}, {"missing_values": "observed"}])
+def test_rows_with_categories_of_their_own_do_not_support(seed, missing):
+    handle = {"handle_unknown": "missing"} if missing else {}
+    frame = table_with_rare_categories(seed=seed)
+    model = quick(1, likelihood="auto", **missing, **handle)
+    for contamination in ("auto", 0.1):
+        detector = VAEOutlierDetector(model, support_fraction=0.8, contamination=contamination)
+        detector.fit(frame)
+        assert set(detector._typical["kind"]) == set("abc")
+        assert np.isfinite(detector.offset_)
+        called = detector.predict(frame[3:]) == -1
+        assert 0 < called.mean() < 0.4
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_categories_of_single_rows_are_no_failure(seed):
+    # Rows are left out to see how unseen ones score, and with them their categories.
+    model = quick(1, likelihood="auto", random_state=seed)
+    detector = VAEOutlierDetector(model).fit(table_with_rare_categories())
+    assert np.isfinite(detector.offset_)
+
+
+def test_support_of_a_table_with_a_category_that_one_row_has():
+    frame = table_with_rare_categories(60)
+    detector = VAEOutlierDetector(support_fraction=0.9, random_state=0).fit(frame)
     assert detector.estimator_.n_samples_ == 54
-    if estimator is None:
-        assert "c" not in set(detector._typical["kind"])
-    else:
-        assert detector.estimator_.handle_unknown == "error"
+    assert set(detector._typical["kind"]) == set("abc")
+    assert (detector.predict(frame[:3]) == -1).all()
+
+
+def test_support_does_not_depend_on_units():
+    random = np.random.RandomState(0)
+    X = random.normal(size=(100, 2)) @ random.normal(size=(2, 4))
+    X += 0.3 * random.normal(size=X.shape)
+    X[:30, 1] = np.nan
+    kept = []
+    for unit in (1e-3, 1.0, 1e3):
+        detector = VAEOutlierDetector(support_fraction=0.8, random_state=0).fit(unit * X)
+        kept.append(np.isnan(detector._typical[:, 1]).sum())
+    assert np.ptp(kept) <= 2 and min(kept) > 0
+
+
+def test_outliers_that_are_left_out_say_nothing_of_the_units():
+    random = np.random.RandomState(0)
+    rows = random.normal(size=(400, 2)) @ random.normal(size=(2, 5))
+    rows += 0.2 * random.normal(size=rows.shape)
+    far = 100 * random.normal(size=(10, 5))
+    detector = VAEOutlierDetector(support_fraction=0.9, random_state=0)
+    detector.fit(np.vstack([rows[:200], far]))
+    alone = StandardScaler().fit(rows[:200])
+    assert_allclose(detector.scaler_.scale_, alone.scale_, rtol=0.1)
+    # Rows near the others, but not of their plane.
+    strange = rows[300:] + random.normal(size=(100, 5))
+    scores = detector.score_samples(np.vstack([rows[200:300], strange]))
+    assert roc_auc_score(np.repeat([1, 0], 100), scores) > 0.9
+
+
+def test_support_asks_no_more_of_a_model_than_its_fit():
+    random = np.random.RandomState(0)
+    counts = pd.DataFrame(random.poisson(5, (60, 4)), columns=[*"abcd"])
+    VAEOutlierDetector(quick(2, likelihood="multinomial"), support_fraction=0.9).fit(counts)
+    few = random.normal(size=(30, 20))
+    mle = VAEOutlierDetector(quick("mle"), support_fraction=0.9).fit(few)
+    assert mle.estimator_.n_samples_ == 27
+    with pytest.raises(ValueError, match="contains NaN"):
+        counts = counts.astype(float).where(counts != 5)
+        VAEOutlierDetector(quick(1), support_fraction=0.9).fit(counts)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        VAEOutlierDetector(quick(25), support_fraction=0.5).fit(np.tile(few, (4, 2)))
+    # Of the model itself, and of none that others are judged by.
+    assert len({str(warning.message) for warning in said}) == len(said) == 1
+
+
+def test_rows_that_a_model_of_others_cannot_take_are_named():
+    random = np.random.RandomState(0)
+    codes = random.randint(3, size=(60, 4)).astype(float)
+    codes[5, 0] = 7
+    model = quick(1, likelihood="categorical")
+    with pytest.raises(ValueError, match=r"a model of 30 others \(support_fraction=0.9.*found 7"):
+        VAEOutlierDetector(model, support_fraction=0.9).fit(codes)
+
+
+@pytest.mark.parametrize(("n_rows", "sizes"), [(19, [19, 17]), (20, [10, 10, 18])])
+def test_of_few_rows_none_are_judged_by_others(n_rows, sizes, monkeypatch):
+    fits = spied(monkeypatch)
+    detector = VAEOutlierDetector(quick(2), support_fraction=0.9, contamination=0.1)
+    detector.fit(WINE[:n_rows])
+    assert [n for n, _ in fits] == sizes
+
+
+def test_each_fit_of_the_default_model_has_a_size_by_its_rows(monkeypatch):
+    fits = spied(monkeypatch)
+    rows = WINE[:100, :13]
+    VAEOutlierDetector(support_fraction=0.9, contamination=0.1, random_state=0).fit(rows)
+    # Halves are fitted once; what they support is fitted twice if it trains.
+    assert [n for n, _ in fits[:3]] == [50, 50, 90] and len(fits) <= 4
+    assert [model.n_components for _, model in fits[:3]] == [10, 10, 12]
+    gaussians = [model.prior.keywords["n_mixture_components"] for _, model in fits[:3]]
+    assert gaussians == [1, 1, 3]
+    fits.clear()
+    unseen = VAEOutlierDetector(random_state=0)
+    model = unseen._start(rows)[1].set_params(max_epochs=0).fit(rows)
+    fits.clear()
+    unseen._scores_of_unseen(model, rows)
+    assert [(n, of.n_components) for n, of in fits] == [(80, 12)]
+    assert fits[0][1].prior.keywords["n_mixture_components"] == 2
+
+
+def spied(monkeypatch):
+    """Rows and model of each fit."""
+    fits, fit = [], VAETransformer.fit
+    monkeypatch.setattr(
+        VAETransformer, "fit", lambda self, X: fits.append((len(X), self)) or fit(self, X)
+    )
+    return fits

@@ -202,12 +202,14 @@ class BiplotDisplay:
 
     def _make_room(self, names):
         """Limits of the Axes that its names, each from a place to its right (1) or left (-1), do
-        not cross."""
+        not cross, as far as the Axes is not too narrow for them."""
         from matplotlib.text import Text
 
+        if self.ax_.xaxis_inverted():
+            return
         left, right = self.ax_.get_xlim()
         # The layout first, which says how wide the Axes is.
-        self.figure_.draw_without_rendering()
+        self.figure_.figure.draw_without_rendering()
         width = self.ax_.get_window_extent().width
         parts = [Text.get_window_extent(name).width / width for name, _, _ in names]
         parts = np.minimum(parts, _WIDEST)

@@ -158,8 +158,9 @@ def n_columns_of(X, name="X"):
 
 
 def shortened(name, length=26):
-    """A label of at most so many characters: what is too long loses its middle."""
-    if len(name) <= length:
+    """A label of at most so many characters: what is too long loses its middle; mathematical text
+    does not."""
+    if len(name) <= length or "$" in name:
         return name
     tail = (length - 1) // 2
     return f"{name[: length - 1 - tail]}…{name[-tail:]}"

@@ -361,4 +361,4 @@ class ReconstructionDisplay:
 
 
 def _in_short(error):
-    return f"{error:.3f}" if error >= 0.001 else "< 0.001"
+    return f"{error:.3f}" if error >= 0.001 or error == 0 else "< 0.001"
