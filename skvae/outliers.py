@@ -168,7 +168,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         if self.contamination == "auto":
             part, scores = _CALLED, self._scores_of_unseen(first, rows)
         else:
-            part, scores = self.contamination, self._scores_of_known(final, self._rows(X))
+            part, scores = self.contamination, self._scores(final, self._rows(X), unseen=True)
         # Rows that cannot be scored are below all others.
         finite = scores[np.isfinite(scores)]
         scores = np.maximum(scores, finite.min()) if len(finite) else scores
@@ -218,10 +218,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     def _judged(self, model, rows):
         """log p of rows by a model of others, to which unknown categories are strange, whatever
         else is to be done with them."""
-        log_prob = self._scored(self._log_prob, model, rows)
+        log_prob = self._log_prob(model, rows, unseen=True)
         if self.estimator is None:
             return log_prob
-        return log_prob + self._unknown_cells(model, rows).sum(axis=1) * _of_unknown(model)
+        return log_prob + _log_prob_of_unknown(model, rows)
 
     def _fit_to_part(self, estimator, rows, part):
         rows = _safe_indexing(rows, part)
@@ -257,7 +257,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         model = clone(model).set_params(early_stopping=False, max_epochs=model.best_epoch_)
         with self._judging(len(seen)):
             model = self._fit_to_part(model, rows, seen)
-            return self._scores_of_known(model, _safe_indexing(rows, left_out))
+            return self._scores(model, _safe_indexing(rows, left_out), unseen=True)
 
     def _start(self, X):
         """The rows as the model gets them, and the model before its fit."""
@@ -299,46 +299,25 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         # Of rows far away the squares are beyond single precision.
         return self.scaler_.transform(np.asarray(rows, dtype=np.float64))
 
-    def _log_prob(self, model, rows):
-        """log p of rows as the model gets them."""
-        log_prob = model.score_samples(rows)
-        if self.scaler_ is None and self.estimator is None:
-            log_prob = log_prob + self._unknown(model, rows).sum(axis=1) * _of_unknown(model)
+    def _log_prob(self, model, rows, unseen=False):
+        """log p of rows as the model gets them. Where its fit may not have seen all of their
+        categories, rows that a given model would refuse for that are impossible."""
+        if self.estimator is None:
+            return model.score_samples(rows) + _log_prob_of_unknown(model, rows)
+        if not unseen or model.handle_unknown == "missing":
+            return model.score_samples(rows)
+        known = np.flatnonzero(~_unknown(model, rows).any(axis=1))
+        log_prob = np.full(_num_samples(rows), -np.inf)
+        if len(known):
+            log_prob[known] = model.score_samples(_safe_indexing(rows, known))
         return log_prob
 
-    def _scores(self, model, rows):
-        """log p of rows as the model gets them, in the units of X."""
-        log_prob = self._log_prob(model, rows)
+    def _scores(self, model, rows, unseen=False):
+        """`_log_prob` in the units of X."""
+        log_prob = self._log_prob(model, rows, unseen)
         if self.scaler_ is None:
             return log_prob
         return log_prob - ~np.isnan(rows) @ np.log(self.scaler_.scale_)
-
-    def _scores_of_known(self, model, rows):
-        """`_scores`, and -inf of rows with categories that a given model takes for an error."""
-        return self._scored(self._scores, model, rows)
-
-    def _scored(self, score, model, rows):
-        if self.estimator is None or model.handle_unknown == "missing":
-            return score(model, rows)
-        known = np.flatnonzero(~self._unknown_cells(model, rows).any(axis=1))
-        scores = np.full(_num_samples(rows), -np.inf)
-        if len(known):
-            scores[known] = score(model, _safe_indexing(rows, known))
-        return scores
-
-    def _unknown(self, model, rows):
-        """Which cells hold categories that the default model of a table takes as missing."""
-        if self.estimator is not None:
-            return np.zeros((1, 1), dtype=bool)
-        return self._unknown_cells(model, rows)
-
-    @staticmethod
-    def _unknown_cells(model, rows):
-        """Which cells hold categories that no row of the fit had."""
-        if model._table is None:
-            return np.zeros((_num_samples(rows), 1), dtype=bool)
-        codes = model._table.encode(rows, handle_unknown="missing")
-        return np.isnan(codes) & ~model._table.missing(rows)
 
     def score_samples(self, X):
         """log p(x) of each row in nats: the lower, the stranger.
@@ -413,8 +392,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         """
         rows = self._rows(X)
         scores = self.estimator_.score_columns(rows, n_draws=n_draws)
-        if self.scaler_ is None:
-            unknown = self._unknown(self.estimator_, rows)
+        if self.estimator is None:
+            unknown = _unknown(self.estimator_, rows)
             scores = np.where(unknown, _of_unknown(self.estimator_), scores)
         if n_draws not in self._usual:
             # Kept: of so many rows it is most of what a few others cost.
@@ -430,9 +409,22 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         return tags
 
 
+def _unknown(model, rows):
+    """Which cells hold categories that no row of the fit had."""
+    if model._table is None:
+        return np.zeros((_num_samples(rows), 1), dtype=bool)
+    codes = model._table.encode(rows, handle_unknown="missing")
+    return np.isnan(codes) & ~model._table.missing(rows)
+
+
 def _of_unknown(model):
     """log p of a category that none of n rows has, by the rule of succession: of 1 / (n + 1)."""
     return -np.log(model.n_samples_ + 1)
+
+
+def _log_prob_of_unknown(model, rows):
+    """log p of the cells of each row that hold such categories."""
+    return _unknown(model, rows).sum(axis=1) * _of_unknown(model)
 
 
 class _Smoothing:
