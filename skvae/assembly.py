@@ -31,6 +31,7 @@ _BATCH_SIZES = 64, 128  # within these
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
 _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
 _AFFINE_RATE = 3.0  # of lr, over the root of the columns, for an affine path at its optimum
+_AFFINE_FADE = 0.01  # of the slopes of one that is a first guess, at each step, whatever lr
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 
@@ -367,13 +368,15 @@ def _callback(given):
 
 
 def _param_groups(lr, vae, at_optimum):
-    """No weight decay on the affine path, the gates, the noise and a prior whose simplest law is
-    not that of zeros; and a rate for the first."""
+    """No weight decay on the affine path, unless it is to fade, the gates, the noise and a prior
+    whose simplest law is not that of zeros; and a rate for the first."""
     # A step of AdamW moves every weight as far, so a latent by a sum over the columns.
     affine_rate = _AFFINE_RATE / math.sqrt(vae.likelihood.n_features) if at_optimum else 1.0
     priors = [] if vae.prior.decayed else [("prior.*", {"weight_decay": 0.0})]
+    fading = [("affine_*.weight", {"weight_decay": _AFFINE_FADE / lr})]
     return [
         *priors,
+        *(fading if vae.likelihood.start_fades else []),
         ("affine_*", {"weight_decay": 0.0, "lr": lr * min(1.0, affine_rate)}),
         ("likelihood.*", {"weight_decay": 0.0}),
         ("*.gate", {"weight_decay": 0.0}),

@@ -88,7 +88,7 @@ def test_training_by_chunks(small_chunks, likelihood):
     if likelihood == "bernoulli":
         X, transform = 1 / (1 + np.exp(-3 * X)), torch.bernoulli
     vae = VAETransformer(
-        1, likelihood=likelihood, batch_transform=transform, max_epochs=20, lr=0.01, random_state=0
+        1, likelihood=likelihood, batch_transform=transform, max_epochs=40, lr=0.005, random_state=0
     ).fit(X)
     if likelihood == "gaussian":
         assert vae.score(X) > PCA(1).fit(X).score(X) + 0.5

@@ -174,7 +174,9 @@ def test_pseudo_inputs_are_not_bound_to_the_support(law):
 
 def test_pseudo_inputs_of_codes_are_learned():
     X = suited_rows("categorical", n=300)
-    vae = VAETransformer(2, likelihood="categorical", prior="vamp", **SMALL).fit(X)
+    vae = VAETransformer(
+        2, likelihood="categorical", prior="vamp", early_stopping=False, **SMALL
+    ).fit(X)
     pseudo_inputs = vae.net_.module_.prior.pseudo_inputs
     likelihood = vae.net_.module_.likelihood
     rows = likelihood.features(torch.as_tensor(X))

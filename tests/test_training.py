@@ -13,6 +13,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
+from suited import suited_rows
 from torch import nn
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
@@ -20,7 +21,7 @@ import skvae
 from skvae import VAETransformer, assembly
 from skvae.batches import Batches, Rows
 from skvae.callbacks import BestEpoch, KLWarmup, WarmupStableDecay
-from skvae.likelihoods import Gaussian
+from skvae.likelihoods import LIKELIHOODS, Gaussian
 from skvae.net import VAENet
 
 CURVE = np.random.RandomState(0).uniform(-2, 2, size=400)
@@ -369,18 +370,57 @@ def test_warm_up_of_the_divergence_is_off_with_the_pca_start_and_ends_at_beta():
     assert given(random_start).warmups[-1] == 1
 
 
-def test_no_weight_decay_on_the_affine_path_the_gates_and_the_noise():
-    vae = fitted(network=torch.nn.Linear, max_epochs=1, early_stopping=False)
-    net = vae.net_
+def decay_of(vae):
+    """Weight decay of the parameters by name."""
     decay = {}
-    for group in net.optimizer_.param_groups:
+    for group in vae.net_.optimizer_.param_groups:
         for parameter in group["params"]:
             decay[id(parameter)] = group["weight_decay"]
-    for name, parameter in net.module_.named_parameters():
+    return {n: decay[id(parameter)] for n, parameter in vae.net_.module_.named_parameters()}
+
+
+def test_no_weight_decay_on_the_affine_path_the_gates_and_the_noise():
+    vae = fitted(network=torch.nn.Linear, max_epochs=1, early_stopping=False)
+    decay = decay_of(vae)
+    for name in decay:
         free = name.startswith(("affine", "likelihood")) or name.endswith("gate")
         # Weaker the more rows there are.
-        assert decay[id(parameter)] == (0 if free else 200 / len(X)), name
-    assert {name.split(".")[-1] for name, _ in net.module_.named_parameters()} >= {"gate"}
+        assert decay[name] == (0 if free else 200 / len(X)), name
+    assert {name.split(".")[-1] for name in decay} >= {"gate"}
+
+
+FADING = {
+    "bernoulli",
+    "continuous_bernoulli",
+    "poisson",
+    "negative_binomial",
+    "zero_inflated_negative_binomial",
+    "multinomial",
+    "categorical",
+}
+
+
+@pytest.mark.parametrize("law", LIKELIHOODS)
+def test_slopes_that_are_a_first_guess_fade(law):
+    vae = fitted(suited_rows(law, d=4), likelihood=law, max_epochs=1, early_stopping=False)
+    fades = law in FADING
+    decay = decay_of(vae)
+    slopes = {"affine_encoder.weight", "affine_decoder.weight"}
+    for name in decay:
+        if name in slopes:
+            assert decay[name] == (pytest.approx(0.01 / vae.lr) if fades else 0), name
+        elif name.startswith("affine"):
+            assert decay[name] == 0, name
+
+
+@pytest.mark.parametrize(
+    ("laws", "fades"), [(["bernoulli", "poisson"], True), (["bernoulli", "laplace"], False)]
+)
+def test_slopes_of_several_laws_fade_if_all_do(laws, fades):
+    X = np.hstack([suited_rows(law, d=2) for law in laws])
+    blocks = [(law, [2 * j, 2 * j + 1]) for j, law in enumerate(laws)]
+    vae = fitted(X, likelihood=blocks, max_epochs=1, early_stopping=False)
+    assert decay_of(vae)["affine_encoder.weight"] == (pytest.approx(0.01 / vae.lr) if fades else 0)
 
 
 def test_gradients_are_clipped_after_backward():

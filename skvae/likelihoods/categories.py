@@ -42,6 +42,7 @@ class Categorical(Likelihood):
 
     measure = "mass"
     exact_start = False
+    start_fades = True
     searched_noise = True
     features_are_columns = False
     has_moments = False

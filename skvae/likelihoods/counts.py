@@ -45,6 +45,7 @@ class _Counts(Likelihood):
 
     measure = "mass"
     exact_start = False
+    start_fades = True
     searched_noise = True
     features_are_columns = False
     library_size = False

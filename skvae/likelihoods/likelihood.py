@@ -41,6 +41,9 @@ class Likelihood(nn.Module):
     exact_start : bool
         Whether that start is the optimum of the linear model. Where it is not, the loadings are
         multiplied by one scalar, found by a line search on the training ELBO.
+    start_fades : bool
+        Whether the affine path is to fade in training, and the networks to take over: where the
+        outputs are a link of the mean, a line through them is a first guess that holds back.
     searched_noise : bool
         Whether a second scalar, a factor on PCA's noise variance, is searched beside that one: the
         variance that PCA leaves over is not the noise of every law.
@@ -69,6 +72,7 @@ class Likelihood(nn.Module):
     measure = "density"
     linear_model = "pca"
     exact_start = True
+    start_fades = False
     searched_noise = False
     shared_noise = False
     features_are_columns = True

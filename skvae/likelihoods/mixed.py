@@ -88,6 +88,10 @@ class Mixed(Likelihood):
         return measures.pop() if len(measures) == 1 else "mixed"
 
     @property
+    def start_fades(self):
+        return all(law.start_fades for law in self.laws)
+
+    @property
     def any_number(self):
         return all(law.any_number for law in self.laws)
 

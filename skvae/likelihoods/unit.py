@@ -18,6 +18,7 @@ class _UnitColumns(Likelihood):
     """Abstract: columns of [0, 1], whose features are centred and not scaled."""
 
     exact_start = False
+    start_fades = True
 
     def __init__(self, n_features):
         super().__init__(n_features)
