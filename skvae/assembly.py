@@ -373,10 +373,14 @@ def _param_groups(lr, vae, at_optimum):
     # A step of AdamW moves every weight as far, so a latent by a sum over the columns.
     affine_rate = _AFFINE_RATE / math.sqrt(vae.likelihood.n_features) if at_optimum else 1.0
     priors = [] if vae.prior.decayed else [("prior.*", {"weight_decay": 0.0})]
-    fading = [("affine_*.weight", {"weight_decay": _AFFINE_FADE / lr})]
+    fading = [
+        (f"affine_{part}.weight", {"weight_decay": _AFFINE_FADE / lr})
+        for part in ("encoder", "decoder")
+        if vae.likelihood.start_fades and getattr(getattr(vae, part), "takes_over", False)
+    ]
     return [
         *priors,
-        *(fading if vae.likelihood.start_fades else []),
+        *fading,
         ("affine_*", {"weight_decay": 0.0, "lr": lr * min(1.0, affine_rate)}),
         ("likelihood.*", {"weight_decay": 0.0}),
         ("*.gate", {"weight_decay": 0.0}),

@@ -35,6 +35,12 @@ class MLP(nn.Module):
     activation : {"silu", "relu", "gelu", "elu", "tanh"}, default="silu"
         The function between the layers.
 
+    Attributes
+    ----------
+    takes_over : bool
+        Whether the affine path beside it may fade (see `Likelihood.start_fades`): with two hidden
+        layers or more it can say what that says.
+
     References
     ----------
     K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
@@ -42,6 +48,7 @@ class MLP(nn.Module):
 
     def __init__(self, n_in, n_out, *, hidden_layer_sizes=(256, 256), activation="silu"):
         super().__init__()
+        self.takes_over = len(hidden_layer_sizes) > 1
         sizes = [n_in, *hidden_layer_sizes]
         layers = []
         for i, (size, next_size) in enumerate(pairwise(sizes)):

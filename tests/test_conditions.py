@@ -130,11 +130,11 @@ def test_the_trained_score_is_a_density_of_x_under_each_condition():
     vae = VAETransformer(2, likelihood="diagonal_gaussian", prior="mixture", random_state=0)
     vae.fit(X, condition=ring.astype(bool))
     assert vae.best_epoch_ > 0
-    side = np.linspace(-6, 6, 121)
+    side = np.linspace(-5, 5, 51)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     for condition in (False, True):
         density = np.exp(vae.score_samples(grid, np.full(len(grid), condition)))
-        assert abs(density.sum() * 0.01 - 1) < 0.03
+        assert abs(density.sum() * 0.2**2 - 1) < 0.03
         radius = (density * np.linalg.norm(grid, axis=1)).sum() / density.sum()
         assert abs(radius - (1 + 2 * condition)) < 0.2
         drawn = np.linalg.norm(vae.sample(500, 0, condition=condition), axis=1)

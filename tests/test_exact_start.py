@@ -133,11 +133,12 @@ def test_factor_analysis_of_many_rows_and_of_odd_units():
     deviations = random.uniform(0.3, 1, size=8)
     X = random.normal(size=(12_000, 2)) @ random.normal(size=(2, 8))
     X += random.normal(size=X.shape) * deviations
-    scores = FactorAnalysis(2).fit(X).score_samples(X)
+    some = X[::5]
+    scores = FactorAnalysis(2).fit(X).score_samples(some)
     ours = at_zero_epochs(X, 2, likelihood="diagonal_gaussian")
-    assert differs_by(ours.score_samples(X), scores, scores.std()) < 1e-3
+    assert differs_by(ours.score_samples(some), scores, scores.std()) < 1e-3
     np.testing.assert_allclose(ours.noise_variance_, deviations**2, rtol=0.1)
-    tiny = at_zero_epochs(X * 1e-8, 2, likelihood="diagonal_gaussian").score_samples(X * 1e-8)
+    tiny = at_zero_epochs(X * 1e-8, 2, likelihood="diagonal_gaussian").score_samples(some * 1e-8)
     assert differs_by(tiny + X.shape[1] * np.log(1e-8), scores, scores.std()) < 1e-2
 
 

@@ -400,17 +400,21 @@ FADING = {
 }
 
 
+def fading_slopes(X, **params):
+    """The parts of the affine path whose weights decay, all of them by a hundredth at each step."""
+    vae = fitted(X, max_epochs=1, early_stopping=False, **params)
+    decay = {n: d for n, d in decay_of(vae).items() if n.startswith("affine") and d}
+    assert list(decay.values()) == len(decay) * [pytest.approx(0.01 / vae.lr)]
+    return set(decay)
+
+
+BOTH = {"affine_encoder.weight", "affine_decoder.weight"}
+
+
 @pytest.mark.parametrize("law", LIKELIHOODS)
 def test_slopes_that_are_a_first_guess_fade(law):
-    vae = fitted(suited_rows(law, d=4), likelihood=law, max_epochs=1, early_stopping=False)
-    fades = law in FADING
-    decay = decay_of(vae)
-    slopes = {"affine_encoder.weight", "affine_decoder.weight"}
-    for name in decay:
-        if name in slopes:
-            assert decay[name] == (pytest.approx(0.01 / vae.lr) if fades else 0), name
-        elif name.startswith("affine"):
-            assert decay[name] == 0, name
+    found = fading_slopes(suited_rows(law, d=4), likelihood=law, hidden_layer_sizes=(8, 8))
+    assert found == (BOTH if law in FADING else set())
 
 
 @pytest.mark.parametrize(
@@ -419,8 +423,36 @@ def test_slopes_that_are_a_first_guess_fade(law):
 def test_slopes_of_several_laws_fade_if_all_do(laws, fades):
     X = np.hstack([suited_rows(law, d=2) for law in laws])
     blocks = [(law, [2 * j, 2 * j + 1]) for j, law in enumerate(laws)]
-    vae = fitted(X, likelihood=blocks, max_epochs=1, early_stopping=False)
-    assert decay_of(vae)["affine_encoder.weight"] == (pytest.approx(0.01 / vae.lr) if fades else 0)
+    found = fading_slopes(X, likelihood=blocks, hidden_layer_sizes=(8, 8))
+    assert found == (BOTH if fades else set())
+
+
+@pytest.mark.parametrize(
+    "network", [{"network": "linear"}, {"network": nn.Linear}, {"hidden_layer_sizes": (8,)}]
+)
+def test_slopes_stay_where_no_network_can_take_over(network):
+    assert not fading_slopes(suited_rows("bernoulli"), likelihood="bernoulli", **network)
+
+
+def test_each_network_takes_over_from_its_own_slopes():
+    class Decoder(nn.Linear):
+        takes_over = True
+
+    def network(n_in, n_out):
+        return (Decoder if n_in == 1 else nn.Linear)(n_in, n_out)
+
+    X = suited_rows("bernoulli")
+    # Behind its gate the module is still asked.
+    assert fading_slopes(X, likelihood="bernoulli", network=network) == {"affine_decoder.weight"}
+
+
+def test_a_linear_model_of_bits_gains_on_its_start():
+    X = suited_rows("bernoulli", n=600, d=30)
+    scores = [
+        fitted(X, 2, likelihood="bernoulli", network="linear", max_epochs=epochs).score(X)
+        for epochs in (0, 20)
+    ]
+    assert scores[1] > scores[0] + 0.1
 
 
 def test_gradients_are_clipped_after_backward():

@@ -42,7 +42,7 @@ class Likelihood(nn.Module):
         Whether that start is the optimum of the linear model. Where it is not, the loadings are
         multiplied by one scalar, found by a line search on the training ELBO.
     start_fades : bool
-        Whether the affine path is to fade in training, and the networks to take over: where the
+        Whether the affine path is to fade in training where a network can take over: where the
         outputs are a link of the mean, a line through them is a first guess that holds back.
     searched_noise : bool
         Whether a second scalar, a factor on PCA's noise variance, is searched beside that one: the
