@@ -31,7 +31,7 @@ _BATCH_SIZES = 64, 128  # within these
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
 _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
 _AFFINE_RATE = 3.0  # of lr, over the root of the columns, for an affine path at its optimum
-_AFFINE_FADE = 0.01  # of the slopes of one that is a first guess, at each step, whatever lr
+_AFFINE_FADE = 5.0, 0.01  # weight decay of the slopes of a first guess; at most this at a step
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 
@@ -373,8 +373,9 @@ def _param_groups(lr, vae, at_optimum):
     # A step of AdamW moves every weight as far, so a latent by a sum over the columns.
     affine_rate = _AFFINE_RATE / math.sqrt(vae.likelihood.n_features) if at_optimum else 1.0
     priors = [] if vae.prior.decayed else [("prior.*", {"weight_decay": 0.0})]
+    fade = min(_AFFINE_FADE[0], _AFFINE_FADE[1] / lr)
     fading = [
-        (f"affine_{part}.weight", {"weight_decay": _AFFINE_FADE / lr})
+        (f"affine_{part}.weight", {"weight_decay": fade})
         for part in ("encoder", "decoder")
         if vae.likelihood.start_fades and getattr(getattr(vae, part), "takes_over", False)
     ]
