@@ -395,7 +395,6 @@ FADING = {
     "poisson",
     "negative_binomial",
     "zero_inflated_negative_binomial",
-    "multinomial",
     "categorical",
 }
 

@@ -342,6 +342,8 @@ class Multinomial(_Counts):
 
     name = "multinomial"
     library_size = True
+    # Of the many words of few texts the slopes are worth keeping.
+    start_fades = False
 
     def law(self, outputs, total=None):
         """The distribution of one word, a column's number. torch's Multinomial knows rows of one

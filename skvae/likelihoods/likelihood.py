@@ -43,7 +43,7 @@ class Likelihood(nn.Module):
         multiplied by one scalar, found by a line search on the training ELBO.
     start_fades : bool
         Whether the affine path is to fade in training where a network can take over: where the
-        outputs are a link of the mean, a line through them is a first guess that holds back.
+        outputs are a link of the mean, a line through them is a first guess that mostly holds back.
     searched_noise : bool
         Whether a second scalar, a factor on PCA's noise variance, is searched beside that one: the
         variance that PCA leaves over is not the noise of every law.
