@@ -68,6 +68,9 @@ INACTIVE_NATS = 0.01
 LEAST_RELIABILITY = -math.expm1(-2 * INACTIVE_NATS)
 # Powers of the reliability that a posterior mean may be divided by: 1 undoes all of its shrinkage.
 SHRINKAGE_EXPONENTS = 1.0, 0.75, 0.5, 0.25, 0.0
+# Log deviations of q(z|x), at most and at least: of rows far outside the rest the squares and their
+# inverses would be beyond single precision.
+_LOG_DEVIATIONS = -23.0, 23.0
 # Standard deviations at which the encoder network's view of a column saturates.
 _FEATURE_LIMIT = 2.0
 
@@ -241,8 +244,8 @@ class VAE(nn.Module):
             said = torch.expm1(-log_variance).clamp(min=0.0)
             log_variance = torch.where(share == 1, log_variance, -torch.log1p(share * said))
             location, log_ratio = location * seen, log_ratio * seen
-        deviation = torch.exp(0.5 * (log_variance + log_ratio))
-        return Normal(location, deviation, validate_args=False)
+        log_deviation = (0.5 * (log_variance + log_ratio)).clamp(*_LOG_DEVIATIONS)
+        return Normal(location, log_deviation.exp(), validate_args=False)
 
     def prior_law(self):
         """p(z), a distribution over latent vectors."""

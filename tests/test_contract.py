@@ -48,6 +48,18 @@ def test_shapes_with_a_closed_form(x):
     assert kl.shape == (N, K)
 
 
+@pytest.mark.parametrize("log_variance", [-200.0, 200.0])
+def test_terms_and_gradients_stay_finite_in_single_precision(x, log_variance):
+    """Of a row far outside the rest an encoder can be as sure, or as unsure, as that."""
+    vae = make_vae(StandardNormal(K)).float()
+    with torch.no_grad():
+        vae.affine_log_variance.fill_(log_variance)
+    terms = vae(x=x, n_draws=S)
+    assert all(torch.isfinite(term).all() for term in terms)
+    elbo(*terms).sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in vae.parameters() if p.grad is not None)
+
+
 def test_a_joint_prior_without_closed_form(x):
     vae = make_vae(JointPrior(K))
     terms = vae(x=x, n_draws=S)
