@@ -375,9 +375,12 @@ def _param_groups(lr, vae, at_optimum):
     priors = [] if vae.prior.decayed else [("prior.*", {"weight_decay": 0.0})]
     fade = min(_AFFINE_FADE[0], _AFFINE_FADE[1] / lr)
     fading = [
-        (f"affine_{part}.weight", {"weight_decay": fade})
+        (f"affine_{part}.weight", {"weight_decay": fade, "lr": lr})
         for part in ("encoder", "decoder")
-        if vae.likelihood.start_fades and getattr(getattr(vae, part), "takes_over", False)
+        if vae.likelihood.start_fades
+        # What a condition does goes on beyond the training rows, too.
+        and not vae.n_conditions
+        and getattr(getattr(vae, part), "takes_over", False) is True
     ]
     return [
         *priors,

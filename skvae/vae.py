@@ -17,7 +17,7 @@ class Gated(nn.Module):
     def __init__(self, network, n_out):
         super().__init__()
         self.network = network
-        self.takes_over = getattr(network, "takes_over", False)
+        self.takes_over = getattr(network, "takes_over", False) is True
         self.gate = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x):

@@ -45,7 +45,6 @@ class _Counts(Likelihood):
 
     measure = "mass"
     exact_start = False
-    start_fades = True
     searched_noise = True
     features_are_columns = False
     library_size = False
@@ -342,8 +341,6 @@ class Multinomial(_Counts):
 
     name = "multinomial"
     library_size = True
-    # Of the many words of few texts the slopes are worth keeping.
-    start_fades = False
 
     def law(self, outputs, total=None):
         """The distribution of one word, a column's number. torch's Multinomial knows rows of one

@@ -42,8 +42,9 @@ class Likelihood(nn.Module):
         Whether that start is the optimum of the linear model. Where it is not, the loadings are
         multiplied by one scalar, found by a line search on the training ELBO.
     start_fades : bool
-        Whether the affine path is to fade in training where a network can take over: where the
-        outputs are a link of the mean, a line through them is a first guess that mostly holds back.
+        Whether the affine path is to fade in training where a network can take over: where columns
+        have few values or are bounded, a line is a first guess that holds back. (Of others it says
+        how they go on beyond the training rows, where the networks saturate.)
     searched_noise : bool
         Whether a second scalar, a factor on PCA's noise variance, is searched beside that one: the
         variance that PCA leaves over is not the noise of every law.
