@@ -5,7 +5,7 @@ import torch
 
 from .coordinates import decoder_derivatives, features_of_condition
 from .moments import row_slices, some_rows
-from .transformer import VAETransformer
+from .steps import steps_and_vae
 
 _KINDS = ("listens", "moves")
 # Rows that are encoded with other categories than their own, for the mean over rows of what these
@@ -14,7 +14,7 @@ _KINDS = ("listens", "moves")
 _CHANGED_ROWS, _LEAST_ROWS = 2**18, 50
 
 
-def encoder_jacobian(vae, X, *, condition=None):
+def encoder_jacobian(estimator, X, *, condition=None):
     """What each component listens to in each row: how `transform` changes with the features.
 
     The derivative dT/dx at the row, by the encoder's gradient. With the Gaussian likelihoods x are
@@ -28,8 +28,10 @@ def encoder_jacobian(vae, X, *, condition=None):
 
     Parameters
     ----------
-    vae : VAETransformer
-        Fitted.
+    estimator : VAETransformer, Pipeline or search
+        A fitted VAETransformer, alone or as the last step of a Pipeline or of a search's best
+        estimator. X is then what goes into the first step, and the columns that are spoken of are
+        those that reach the model.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
     condition : array-like, Series or DataFrame or None, default=None
         As in `transform`.
@@ -43,7 +45,7 @@ def encoder_jacobian(vae, X, *, condition=None):
     Raises
     ------
     TypeError
-        If `vae` is no VAETransformer.
+        If `estimator` does not end in a VAETransformer.
     NotFittedError
         Before `fit`.
     ValueError
@@ -72,11 +74,11 @@ def encoder_jacobian(vae, X, *, condition=None):
     >>> bool(np.allclose(jacobian, vae.components_))
     True
     """
-    X, C = _checked(vae, X, condition)
+    vae, X, C = _checked(estimator, X, condition, "encoder_jacobian")
     return _listened(vae, X, C)
 
 
-def decoder_jacobian(vae, X, *, condition=None):
+def decoder_jacobian(estimator, X, *, condition=None):
     """What each component moves in each row: how `inverse_transform` changes with T.
 
     The derivative of the reconstruction along each component, at the T of the row: what
@@ -86,8 +88,10 @@ def decoder_jacobian(vae, X, *, condition=None):
 
     Parameters
     ----------
-    vae : VAETransformer
-        Fitted.
+    estimator : VAETransformer, Pipeline or search
+        A fitted VAETransformer, alone or as the last step of a Pipeline or of a search's best
+        estimator. X is then what goes into the first step, and the columns that are spoken of are
+        those that reach the model.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
     condition : array-like, Series or DataFrame or None, default=None
         As in `transform`.
@@ -101,7 +105,7 @@ def decoder_jacobian(vae, X, *, condition=None):
     Raises
     ------
     TypeError
-        If `vae` is no VAETransformer.
+        If `estimator` does not end in a VAETransformer.
     NotFittedError
         Before `fit`.
     ValueError
@@ -122,11 +126,11 @@ def decoder_jacobian(vae, X, *, condition=None):
     >>> bool(np.allclose(decoder_jacobian(vae, X[:3]), vae.components_))
     True
     """
-    X, C = _checked(vae, X, condition)
+    vae, X, C = _checked(estimator, X, condition, "decoder_jacobian")
     return _moved(vae, X, C)
 
 
-def attributions(vae, X, kind="listens", *, condition=None):
+def attributions(estimator, X, kind="listens", *, condition=None):
     """How much each component listens to each column of X, or moves it, on average over rows.
 
     Both are free of units. With J the Jacobian of a row and s the standard deviations over the
@@ -147,8 +151,10 @@ def attributions(vae, X, kind="listens", *, condition=None):
 
     Parameters
     ----------
-    vae : VAETransformer
-        Fitted.
+    estimator : VAETransformer, Pipeline or search
+        A fitted VAETransformer, alone or as the last step of a Pipeline or of a search's best
+        estimator. X is then what goes into the first step, and the columns that are spoken of are
+        those that reach the model.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features)
         At least two rows. They are gone through in chunks: memory does not grow with their number.
         What categories do is looked at on a random part of them where rows times categories are
@@ -166,7 +172,7 @@ def attributions(vae, X, kind="listens", *, condition=None):
     Raises
     ------
     TypeError
-        If `vae` is no VAETransformer.
+        If `estimator` does not end in a VAETransformer.
     NotFittedError
         Before `fit`.
     ValueError
@@ -187,7 +193,7 @@ def attributions(vae, X, kind="listens", *, condition=None):
         if not isinstance(kind, str):
             found = f"{type(kind).__name__} (a condition goes by name: condition=...)"
         raise ValueError(f"kind must be one of {', '.join(map(repr, _KINDS))}; got {found}.")
-    X, C = _checked(vae, X, condition)
+    vae, X, C = _checked(estimator, X, condition, "attributions")
     if len(X) < 2:
         raise ValueError(
             "X has 1 row: attributions are in standard deviations over the rows of X. Of a single "
@@ -273,15 +279,11 @@ def _mean_squares(jacobian, vae, X, C):
     return total / len(X)
 
 
-def _checked(vae, X, condition):
-    """Rows and conditions as the model takes them."""
-    if not isinstance(vae, VAETransformer):
-        raise TypeError(
-            f"vae must be a fitted VAETransformer, got {type(vae).__name__}. Of a Pipeline give "
-            "pipeline[-1], and pipeline[:-1].transform(X) as X."
-        )
-    X = vae._encodable(X)
-    return X, vae._conditions_of(condition, len(X))
+def _checked(estimator, X, condition, who):
+    """The model, and rows and conditions as it takes them."""
+    before, vae = steps_and_vae(estimator, who)
+    X = vae._encodable(X if before is None else before.transform(X))
+    return vae, X, vae._conditions_of(condition, len(X))
 
 
 def _dense(X):

@@ -68,7 +68,7 @@ INACTIVE_NATS = 0.01
 LEAST_RELIABILITY = -math.expm1(-2 * INACTIVE_NATS)
 # Powers of the reliability that a posterior mean may be divided by: 1 undoes all of its shrinkage.
 SHRINKAGE_EXPONENTS = 1.0, 0.75, 0.5, 0.25, 0.0
-# Log deviations of q(z|x), at most and at least: of rows far outside the rest the squares and their
+# Log deviations of q(z|x), at least and at most: of rows far outside the rest the squares and their
 # inverses would be beyond single precision.
 _LOG_DEVIATIONS = -23.0, 23.0
 # Standard deviations at which the encoder network's view of a column saturates.

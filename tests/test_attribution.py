@@ -7,7 +7,8 @@ from numpy.testing import assert_allclose
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from suited import suited_rows
 
@@ -384,15 +385,29 @@ FUNCTIONS = [encoder_jacobian, decoder_jacobian, attributions]
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 def test_what_is_no_fitted_model_is_refused(function):
     X = load_iris().data
-    with pytest.raises(TypeError, match=r"vae must be a fitted VAETransformer, got Pipeline"):
-        function(make_pipeline(StandardScaler(), VAETransformer(2)), X)
-    with pytest.raises(NotFittedError):
-        function(VAETransformer(2), X)
+    name = function.__name__
+    with pytest.raises(TypeError, match=f"{name} needs a fitted VAETransformer.*; got PCA"):
+        function(make_pipeline(StandardScaler(), PCA(2)).fit(X), X)
+    for unfitted in (VAETransformer(2), make_pipeline(StandardScaler(), VAETransformer(2))):
+        with pytest.raises(NotFittedError):
+            function(unfitted, X)
     vae = VAETransformer(2, max_epochs=0).fit(X)
     with pytest.raises(ValueError, match="X has 3 features"):
         function(vae, X[:, :3])
     with pytest.raises(ValueError, match="condition is given"):
         function(vae, X, condition="a")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_a_pipeline_is_its_last_step_on_the_rows_that_reach_it(function):
+    X = load_iris().data
+    pipeline = make_pipeline(StandardScaler(), VAETransformer(2, max_epochs=3, random_state=0))
+    pipeline.fit(X)
+    expected = function(pipeline[-1], pipeline[:-1].transform(X))
+    search = GridSearchCV(pipeline, {"vaetransformer__n_components": [2]}, cv=2).fit(X)
+    within = Pipeline([("before", pipeline[0]), ("rest", pipeline[1:])])
+    for estimator in (pipeline, search, within):
+        np.testing.assert_array_equal(function(estimator, X), expected)
 
 
 def test_kind_goes_by_position_and_conditions_by_name():

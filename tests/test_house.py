@@ -32,6 +32,7 @@ FLOORS = {
     "findings": 6.1,
     "imputer": 6,
     "outliers": 6,
+    "steps": 5.5,
     "transformer": 5,
     "assembly": 4.5,
     "support": 4,

@@ -3,16 +3,15 @@
 from dataclasses import replace
 from numbers import Integral
 
-from sklearn.utils.validation import check_is_fitted
-
 from .._random import draw_seed
 from ..findings import findings_of
 from ..scores import bounds
+from ..steps import steps_and_vae
 from .columns import columns_of
 from .gains import gains_of, means_of_bounds
 from .latents import latents_of
 from .record import Diagnosis
-from .rows import GivenRows, parts_of
+from .rows import GivenRows
 from .training import gaps_by_history, training_of
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -84,8 +83,7 @@ def diagnose(
         raise ValueError(f"n_draws must be an int of at least 2, got {n_draws!r}.")
     if condition_train is not None and X_train is None:
         raise ValueError("condition_train is that of the rows X_train, and X_train is None.")
-    check_is_fitted(estimator)
-    before, model = parts_of(estimator)
+    before, model = steps_and_vae(estimator, "diagnose")
     seed = draw_seed(model.random_state if random_state is None else random_state)
     rows, train = GivenRows(model, before, X, condition, "X"), None
     if X_train is not None:

@@ -1,53 +1,16 @@
-"""The model that an estimator ends in, and rows as they reach it."""
+"""Rows as they reach the model."""
 
 import numpy as np
 import torch
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from ..moments import some_rows
-from ..transformer import VAETransformer
 
 # Rows that are looked at, and values of these, but at least so many rows.
 _MOST_ROWS, _MOST_VALUES, _FEW_ROWS = 5000, 2**24, 500
 # Below which no test of a column or a mean says anything.
 _LEAST_ROWS = 20
-
-
-def parts_of(estimator):
-    """The steps before the model, or None, and the model.
-
-    Raises
-    ------
-    TypeError
-        If the estimator does not end in a VAETransformer.
-    """
-    before, model = [], estimator
-    while True:
-        if hasattr(model, "best_estimator_"):
-            model = model.best_estimator_
-        elif isinstance(model, Pipeline) and len(model):
-            before += [model[:-1]] if len(model) > 1 else []
-            model = model[-1]
-        else:
-            break
-    if not isinstance(model, VAETransformer):
-        hint = "Of an imputer it is its `estimator_`."
-        if getattr(model, "scaler_", None) is not None:
-            hint = "Of a detector it is make_pipeline(detector.scaler_, detector.estimator_)."
-        elif hasattr(model, "scaler_"):
-            hint = "Of a detector it is its `estimator_`."
-        if isinstance(model, BaseSearchCV):
-            hint = "Of a search with refit=False no model is kept."
-        raise TypeError(
-            "diagnose needs a fitted VAETransformer, alone or as the last step of a Pipeline; got "
-            f"{type(model).__name__}. ({hint})"
-        )
-    if len(before) > 1:
-        before = [Pipeline([(str(i), steps) for i, steps in enumerate(before)])]
-    return before[0] if before else None, model
 
 
 class GivenRows:

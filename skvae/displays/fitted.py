@@ -5,14 +5,13 @@ from inspect import signature
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_is_fitted
 
 from ..attribution import but_for_rounding, feature_deviations
 from ..coordinates import features_of_condition
 from ..moments import some_rows
+from ..steps import steps_and_model
 from ..tables import is_frame
 from ..transformer import VAETransformer
 
@@ -49,12 +48,7 @@ class Fitted:
     """
 
     def __init__(self, estimator, display, *, generative=False, condition=None):
-        check_is_fitted(estimator)
-        estimator = getattr(estimator, "best_estimator_", estimator)
-        self.before, model = None, estimator
-        if isinstance(estimator, Pipeline):
-            model = estimator[-1]
-            self.before = estimator[:-1] if len(estimator) > 1 else None
+        self.before, model = steps_and_model(estimator)
         self.model, self.is_vae = model, isinstance(model, VAETransformer)
         needed = ("transform", "inverse_transform", "components_")
         if not self.is_vae and (generative or not all(hasattr(model, name) for name in needed)):
