@@ -27,7 +27,8 @@ class WarmupStableDecay(Callback):
     """Learning rate: a linear warm-up, a plateau, and a linear decay to near zero at the end.
 
     The decay begins when the epochs left are just enough for it, or as soon as the validation loss
-    has not improved for `patience` epochs: a training that stops early ends low too.
+    has not improved for `patience` epochs, and then from the weights that were best: a training
+    that stops early ends low too, and what it lost since then is not brought to its end.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ class WarmupStableDecay(Callback):
     def on_train_begin(self, net, **_):
         self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
         self.epoch_, self.step_, self.stale_ = 0, 0, 0
-        self.batches_ = None
+        self.batches_, self.goes_back_ = None, False
         self.begin_, self.end_ = (1 - self.decay) * net.max_epochs, net.max_epochs
 
     def on_train_end(self, net, **_):
@@ -74,6 +75,10 @@ class WarmupStableDecay(Callback):
             steps = self.batches_ * net.max_epochs
             self.warmup_ = max(1, min(self.warmup_steps, round(self.most_warmup * steps)))
         self.place_ = float(self.epoch_)
+        if self.goes_back_:
+            # Here, where `BestEpoch` has seen to the epoch before.
+            dict(net.callbacks_)["best_epoch"].go_back(net)
+            self.goes_back_ = False
 
     @staticmethod
     def _count_batches(net, dataset):
@@ -99,7 +104,7 @@ class WarmupStableDecay(Callback):
         if self.epoch_ >= self.end_ and self.epoch_ < net.max_epochs:
             raise StopTraining
         if self.patience is not None and self.stale_ >= self.patience and self.epoch_ < self.begin_:
-            self.begin_ = self.epoch_
+            self.begin_, self.goes_back_ = self.epoch_, True
             self.end_ = self.epoch_ + min(
                 math.ceil(self.decay * self.epoch_), net.max_epochs - self.epoch_
             )
@@ -141,7 +146,8 @@ class BestEpoch(Callback):
 
     The weights from before the first epoch take part. A later epoch is accepted only where its
     paired gain on the validation rows exceeds one standard error of that gain, and a thousandth
-    of a nat; `accepted_` says whether one was.
+    of a nat; `accepted_` says whether one was. Where training went back to the best epoch and on
+    from there, `n_epochs_` are the epochs that led to the kept weights, without those given up.
 
     A loss that is not finite ends training; the best weights so far are put back, with a
     warning.
@@ -172,8 +178,9 @@ class BestEpoch(Callback):
     def on_train_begin(self, net, X=None, **_):
         self.start_state_ = self.best_state_ = self._copy(net)
         self.start_rows_ = self.best_rows_ = None
-        self.refused_ = 0
+        self.refused_ = self.given_up_ = 0
         self.best_epoch_, self.accepted_, self.diverged_ = 0, False, False
+        self.n_epochs_ = 0
 
     @staticmethod
     def _copy(net):
@@ -208,6 +215,14 @@ class BestEpoch(Callback):
             self.best_rows_ = net.valid_rows_ if better else self.best_rows_
         if better:
             self.best_state_, self.best_epoch_ = self._copy(net), len(net.history)
+            self.n_epochs_ = self.best_epoch_ - self.given_up_
+
+    def go_back(self, net):
+        """Put the best weights back before an epoch, for training to go on from them."""
+        # The history has a line for that epoch already.
+        self.given_up_ = len(net.history) - 1 - self.n_epochs_
+        with torch.no_grad():
+            net.module_.load_state_dict(self.best_state_)
 
     def start_loss(self):
         """Mean validation loss before the first epoch, in nats; None where nothing is held out."""

@@ -183,12 +183,11 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             # Its components are as many as there can be: what is not needed is no fault.
             message = ".* latent components carry less than"
             warnings.filterwarnings("ignore", message, ConvergenceWarning)
-            n_epochs = estimator.fit(rows).best_epoch_
-            if not n_epochs:
+            estimator.fit(rows)
+            if not estimator.best_epoch_:
                 return estimator, estimator
             # What was held out to count the epochs by is to be known as well.
-            final = clone(estimator).set_params(early_stopping=False, max_epochs=n_epochs)
-            return estimator, final.fit(rows)
+            return estimator, _for_as_many_epochs(estimator).fit(rows)
 
     def _likeliest(self, estimator, rows):
         """Places of the rows that support the model: those that are likeliest under models of other
@@ -254,7 +253,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         order = np.random.RandomState(model._seed).permutation(n_rows)
         n_left_out = round(_LEFT_OUT * n_rows)
         seen, left_out = np.sort(order[n_left_out:]), np.sort(order[:n_left_out])
-        model = clone(model).set_params(early_stopping=False, max_epochs=model.best_epoch_)
+        model = _for_as_many_epochs(model)
         with self._judging(len(seen)):
             model = self._fit_to_part(model, rows, seen)
             return self._scores(model, _safe_indexing(rows, left_out), unseen=True)
@@ -407,6 +406,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         tags.input_tags.sparse = given is not None and given.sparse
         tags.input_tags.allow_nan = given is None or given.allow_nan
         return tags
+
+
+def _for_as_many_epochs(model):
+    """The model before its fit, to train on all rows for the epochs that led to its weights."""
+    best = dict(model.net_.callbacks_)["best_epoch"]
+    n_epochs = best.n_epochs_ if model.best_epoch_ else 0
+    return clone(model).set_params(early_stopping=False, max_epochs=n_epochs)
 
 
 def _unknown(model, rows):

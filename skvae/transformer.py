@@ -175,7 +175,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         are few, and 2,000 where there are many. With fewer than 5 such rows nothing can be
         judged: the model stays PCA.
     n_iter_no_change : int, default=20
-        Epochs without gain after which the learning rate is brought down and training ends.
+        Epochs without gain after which training goes back to the best one and ends from there, the
+        learning rate brought down.
     n_importance_samples : int, default=100
         Draws a row of `score_samples`. More draws give a higher, tighter bound.
     batch_transform : callable or None, default=None

@@ -1,7 +1,9 @@
 """Training by skorch: schedules, selection, weight decay, what the user gives and gets back."""
 
+import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -262,6 +264,49 @@ def test_the_best_weights_come_back_not_the_last():
     for name, value in states[best.best_epoch_].items():
         torch.testing.assert_close(module[name], value.double(), rtol=0, atol=0)
     assert any((states[len(losses)][n] != v).any() for n, v in states[best.best_epoch_].items())
+
+
+class Weights(Callback):
+    """The weights that each epoch began and ended with, and the best epoch before it."""
+
+    def on_train_begin(self, net, **_):
+        self.began, self.ended, self.best = [], [], []
+
+    def on_epoch_begin(self, net, **_):
+        self.began.append(deepcopy(net.module_.state_dict()))
+        self.best.append(dict(net.callbacks_)["best_epoch"].best_epoch_)
+
+    def on_epoch_end(self, net, **_):
+        self.ended.append(deepcopy(net.module_.state_dict()))
+
+
+def same(state, other):
+    tensors = [name for name, value in state.items() if torch.is_tensor(value)]
+    return all(torch.equal(state[name], other[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("init", ["pca", "random"])
+def test_the_decay_goes_on_from_the_best_weights(init):
+    # Noise on the plateau: the best epoch is some epochs ago when the decay begins.
+    params = {"lr": 0.05, "batch_size": 32, "max_epochs": 200, "n_iter_no_change": 6}
+    vae = fitted(init=init, callbacks=[Weights()], **params)
+    weights, best, n_epochs = given(vae), callback(vae), len(vae.history_)
+    steps = zip(weights.ended, weights.began[1:], strict=False)
+    jumps = [t for t, (before, after) in enumerate(steps, 1) if not same(before, after)]
+    assert len(jumps) == 1 and n_epochs < 200
+    at = jumps[0]
+    before = weights.best[at]
+    assert 0 < before <= at - 6
+    assert same(weights.began[at], weights.ended[before - 1])
+    # As long a decay as from the weights of that epoch.
+    assert n_epochs == at + math.ceil(0.3 * at)
+    assert best.best_epoch_ > at
+    assert best.n_epochs_ == best.best_epoch_ - (at - before)
+
+
+def test_the_epochs_that_led_to_the_best_are_all_where_training_did_not_go_back():
+    vae = fitted(max_epochs=10)
+    assert callback(vae).n_epochs_ == vae.best_epoch_ > 0
 
 
 def test_of_many_rows_no_more_variance_is_explained_than_there_is():
