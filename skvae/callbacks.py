@@ -139,6 +139,9 @@ _LEAST_GAIN = 1e-3
 # Reconstructions that leave less of the variance than this are as good as need be: of nearly as
 # many components as columns PCA leaves so little that any gain in likelihood would have to pass it.
 _NEGLIGIBLE_ERROR = 0.01
+# What the squared error may be above the start's, relative to it, within a standard error: few rows
+# do not say that an error has not grown.
+_DOUBTFUL_ERROR = 0.02
 
 
 class BestEpoch(Callback):
@@ -163,7 +166,8 @@ class BestEpoch(Callback):
         gain otherwise.
     reconstruct : bool, default=False
         Keep only epochs that also reconstruct the validation rows no worse, in squared error,
-        than the start, or to a hundredth of the variance.
+        than the start, and by at most two hundredths worse within one standard error of the
+        difference; or to a hundredth of the variance.
     """
 
     # Of the validation rows; None where all count once.
@@ -191,8 +195,8 @@ class BestEpoch(Callback):
             self.start_rows_, self.weight_ = net.validate_weighted(dataset_valid)
             self.best_rows_ = self.start_rows_
             if self.reconstruct:
-                self.start_error_, variance = net.reconstruction_error(dataset_valid)
-                self.allowed_error_ = max(self.start_error_, _NEGLIGIBLE_ERROR * variance)
+                self.start_errors_, variance = net.reconstruction_error(dataset_valid)
+                self.negligible_error_ = _NEGLIGIBLE_ERROR * variance
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **_):
         losses = [net.history[-1]["train_loss"]]
@@ -210,12 +214,21 @@ class BestEpoch(Callback):
         else:
             better = self._mean(net.valid_rows_) < self._mean(self.best_rows_)
             if better and self.reconstruct:
-                better = net.reconstruction_error(dataset_valid)[0] <= self.allowed_error_
+                better = self._reconstructs(net.reconstruction_error(dataset_valid)[0])
                 self.refused_ += not better
             self.best_rows_ = net.valid_rows_ if better else self.best_rows_
         if better:
             self.best_state_, self.best_epoch_ = self._copy(net), len(net.history)
             self.n_epochs_ = self.best_epoch_ - self.given_up_
+
+    def _reconstructs(self, errors):
+        """Whether these errors, one a validation row, are as small as the start's."""
+        if errors.mean() <= self.negligible_error_:
+            return True
+        more = errors - self.start_errors_
+        standard_error = more.std(ddof=1) / math.sqrt(len(more)) if len(more) > 1 else math.inf
+        most = _DOUBTFUL_ERROR * self.start_errors_.mean()
+        return bool(more.mean() <= 0 and more.mean() + standard_error <= most)
 
     def go_back(self, net):
         """Put the best weights back before an epoch, for training to go on from them."""

@@ -233,8 +233,9 @@ class VAENet(NeuralNet):
         return rows, weight if weight.any() else None
 
     def reconstruction_error(self, dataset):
-        """Mean squared error of reconstructed rows of a validation dataset, in squared units of X,
-        and that of the reconstruction at the latent origin, which is their variance at the start.
+        """What each row of a validation dataset has of the squared error of its reconstruction, in
+        squared units of X, the mean over rows being that over columns; and the mean for the
+        reconstruction at the latent origin, which is the variance of the rows at the start.
 
         Of the ways to undo the shrinkage of the posterior mean, the best; at most the first
         10,000 rows.
@@ -250,9 +251,8 @@ class VAENet(NeuralNet):
                 if name in batches[0]
             }
             errors = self.module_.reconstruction_errors(x, **beside).cpu().double().numpy()
-        # Of the columns that have observed cells among these rows.
-        of_ways = np.nanmean(errors * self.module_.likelihood.scale**2, axis=1)
-        return float(of_ways[:-1].min()), float(of_ways[-1])
+        *of_ways, of_origin = errors * self.module_.likelihood.scale.max() ** 2
+        return min(of_ways, key=np.mean), float(of_origin.mean())
 
     def notify(self, method_name, **cb_kwargs):
         """Call a hook of the callbacks that have it; the others cost nothing."""

@@ -326,10 +326,11 @@ class VAE(nn.Module):
         return self.likelihood.mean(self.outputs(z, condition))
 
     def reconstruction_errors(self, x, weight=None, condition=None):
-        """Mean squared errors of each column in working units, (m + 1, n_features), of the
-        reconstructions of rows x, of which missing cells are NaN, the shrinkage of the posterior
-        mean undone by each of the m `SHRINKAGE_EXPONENTS`, and last of the one at the latent
-        origin; by the rows' weights (n,), if any."""
+        """What each row x, of which missing cells are NaN, has of the mean squared error in units
+        of X, relative to the square of the largest column's, (m + 1, n): the mean over the rows is
+        the mean over the columns of theirs, by the rows' weights (n,), if any. Of the
+        reconstructions with the shrinkage of the posterior mean undone by each of the m
+        `SHRINKAGE_EXPONENTS`, and last of the one at the latent origin."""
         mean, variance = self.encode(x, condition)
         centre, total = torch.zeros_like(mean[0]), torch.ones_like(mean[0])
         if not self.prior.standard:
@@ -339,13 +340,16 @@ class VAE(nn.Module):
         reliability = torch.where(reliability > LEAST_RELIABILITY, reliability, 1.0)
         undone = ((mean - centre) / reliability**exponent for exponent in SHRINKAGE_EXPONENTS)
         undone = (*undone, torch.zeros_like(mean))
-        squares = ((self.decode(centre + z, condition) - x).square() for z in undone)
         observed = ~torch.isnan(x)
-        if weight is None and observed.all():
-            return torch.stack([square.mean(0) for square in squares])
-        weights = observed if weight is None else weight[:, None] * observed
-        sums = [(square.nan_to_num(0.0) * weights).sum(0) for square in squares]
-        return torch.stack(sums) / weights.sum(0)
+        weights = observed.to(x.dtype) if weight is None else weight[:, None] * observed
+        # Of the columns that have observed cells among these rows.
+        columns = weights.sum(0) > 0
+        units = (self.likelihood.scale / self.likelihood.scale.max()) ** 2
+        units = torch.as_tensor(units, dtype=x.dtype, device=x.device)[columns]
+        weights = weights[:, columns] / weights[:, columns].sum(0) * units
+        errors = ((self.decode(centre + z, condition) - x)[:, columns] for z in undone)
+        parts = [(error.square().nan_to_num(0.0) * weights).mean(1) for error in errors]
+        return len(x) * torch.stack(parts)
 
     def terms(self, x, noise, condition=None):
         """What `forward` gives, for standard normal noise (n, S, k); missing cells of x are NaN,

@@ -166,16 +166,68 @@ def test_a_hundredth_of_the_variance_is_no_price(monkeypatch):
     rows, fresh = sheet(600, 0), sheet(2000, 1)
     scores = []
     for later, accepted in ((0.0404, False), (0.0396, True)):
-        errors = iter([(0.01, 4.0)])
+        errors = iter([(np.full(50, 0.01), 4.0)])
+        later = np.full(50, later), 9.0
         monkeypatch.setattr(
-            VAENet, "reconstruction_error", lambda *_, e=errors, later=later: next(e, (later, 9.0))
+            VAENet, "reconstruction_error", lambda *_, e=errors, later=later: next(e, later)
         )
         vae = fitted(rows, 2, max_epochs=5)
-        assert callback(vae).start_error_ == 0.01
+        assert callback(vae).start_errors_.mean() == pytest.approx(0.01)
         assert callback(vae).accepted_ == accepted
         scores.append(vae.score(fresh))
     assert scores[0] == pytest.approx(PCA(2).fit(rows).score(fresh))
     assert scores[1] > scores[0] + 0.05
+
+
+def test_errors_are_no_worse_by_hand():
+    rule = BestEpoch(reconstruct=True)
+    rule.negligible_error_ = 0.5
+    rule.start_errors_ = np.ones(100)
+    # Errors of a mean that has grown by `more`, with a standard error of `doubt`.
+    unit = np.tile([-1.0, 1.0], 50) * math.sqrt(99)
+    for more, doubt, enough in [
+        (0, 0, True),
+        (0.01, 0, False),  # no worse at all,
+        (-0.001, 0.0209, True),
+        (-0.001, 0.0211, False),  # and within what may be doubted,
+        (-0.1, 0.119, True),
+        (-0.1, 0.121, False),
+        (-0.6, 5.0, True),  # but so little that it does not matter.
+    ]:
+        assert rule._reconstructs(1 + more + doubt * unit) == enough, (more, doubt)
+    # One row leaves all in doubt.
+    rule.start_errors_ = np.ones(1)
+    assert not rule._reconstructs(np.array([0.7]))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_rows_have_of_the_error_has_the_mean_of_the_columns(weighted):
+    random = np.random.RandomState(0)
+    rows = sheet(400, 0) * [1.0, 2.0, 3.0, 1.0, 1.0]
+    rows[random.uniform(size=rows.shape) < 0.2] = np.nan
+    weight = random.uniform(0.5, 2, size=400) if weighted else None
+    model = VAETransformer(2, max_epochs=1, missing_values="observed", random_state=0)
+    vae = model.fit(rows, sample_weight=weight)
+    module = vae.net_.module_
+    x = torch.as_tensor((rows - module.likelihood.centre) / module.likelihood.scale)
+    x[:, 3] = torch.nan  # a column that none of the rows has
+    w = None if weight is None else torch.as_tensor(weight)
+    with torch.no_grad():
+        errors = module.reconstruction_errors(x, weight=w).numpy()
+        means = module.decode(torch.zeros(400, 2, dtype=x.dtype)).numpy()
+    squares = ((means - x.numpy()) * module.likelihood.scale) ** 2
+    squares = np.delete(squares, 3, axis=1)
+    w = np.ones(400) if weight is None else weight
+    seen = w[:, None] * ~np.isnan(squares)
+    of_columns = np.nansum(seen * squares, axis=0) / seen.sum(axis=0)
+    unit = module.likelihood.scale.max() ** 2
+    assert errors.shape == (6, 400)
+    assert errors[-1].mean() * unit == pytest.approx(of_columns.mean(), rel=1e-9)
+    np.testing.assert_allclose(
+        errors[-1] * unit,
+        400 * np.nanmean(np.where(seen > 0, seen * squares / seen.sum(axis=0), 0), axis=1),
+        rtol=1e-9,
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,7 +267,9 @@ def test_the_start_error_is_that_of_pca_on_the_validation_rows():
     pca = PCA(1, svd_solver="full").fit(rows[np.sort(order[n_valid:])])
     valid = rows[np.sort(order[:n_valid])]
     error = squared_error(pca, valid)
-    assert callback(vae).start_error_ == pytest.approx(error, rel=0.05)
+    assert callback(vae).start_errors_.mean() == pytest.approx(error, rel=0.05)
+    of_rows = ((pca.inverse_transform(pca.transform(valid)) - valid) ** 2).mean(axis=1)
+    np.testing.assert_allclose(callback(vae).start_errors_, of_rows, rtol=0.3, atol=0.05 * error)
 
 
 def test_the_shrinkage_that_is_undone_reconstructs_best():
