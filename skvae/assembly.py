@@ -31,7 +31,9 @@ _BATCH_SIZES = 64, 128  # within these
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
 _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
 _AFFINE_RATE = 3.0  # of lr, over the root of the columns, for an affine path at its optimum
-_AFFINE_FADE = 5.0, 0.01  # weight decay of the slopes of a first guess; at most this at a step
+# Weight decay of the slopes of a first guess, times the root of the inputs that a latent is a sum
+# over; at most this at a step.
+_AFFINE_FADE = 0.2, 0.01
 _GRADIENT_CLIP = 10_000.0  # against single rows far outside the rest
 _RANDOM_KL_WARMUP = 0.1
 
@@ -373,7 +375,7 @@ def _param_groups(lr, vae, at_optimum):
     # A step of AdamW moves every weight as far, so a latent by a sum over the columns.
     affine_rate = _AFFINE_RATE / math.sqrt(vae.likelihood.n_features) if at_optimum else 1.0
     priors = [] if vae.prior.decayed else [("prior.*", {"weight_decay": 0.0})]
-    fade = min(_AFFINE_FADE[0], _AFFINE_FADE[1] / lr)
+    fade = min(_AFFINE_FADE[0] * math.sqrt(vae.likelihood.n_inputs), _AFFINE_FADE[1] / lr)
     fading = [
         (f"affine_{part}.weight", {"weight_decay": fade, "lr": lr})
         for part in ("encoder", "decoder")
