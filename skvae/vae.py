@@ -345,11 +345,11 @@ class VAE(nn.Module):
         # Of the columns that have observed cells among these rows.
         columns = weights.sum(0) > 0
         units = (self.likelihood.scale / self.likelihood.scale.max()) ** 2
-        units = torch.as_tensor(units, dtype=x.dtype, device=x.device)[columns]
-        weights = weights[:, columns] / weights[:, columns].sum(0) * units
-        errors = ((self.decode(centre + z, condition) - x)[:, columns] for z in undone)
-        parts = [(error.square().nan_to_num(0.0) * weights).mean(1) for error in errors]
-        return len(x) * torch.stack(parts)
+        units = torch.as_tensor(units, dtype=x.dtype, device=x.device)
+        weights = units * weights / torch.where(columns, weights.sum(0), 1.0)
+        squares = ((self.decode(centre + z, condition) - x).square() for z in undone)
+        parts = [(torch.where(observed, square, 0.0) * weights).sum(1) for square in squares]
+        return len(x) / columns.sum() * torch.stack(parts)
 
     def terms(self, x, noise, condition=None):
         """What `forward` gives, for standard normal noise (n, S, k); missing cells of x are NaN,

@@ -25,6 +25,7 @@ from skvae.batches import Batches, Rows
 from skvae.callbacks import BestEpoch, KLWarmup, WarmupStableDecay
 from skvae.likelihoods import LIKELIHOODS, Gaussian
 from skvae.net import VAENet
+from skvae.outliers import _for_as_many_epochs
 
 CURVE = np.random.RandomState(0).uniform(-2, 2, size=400)
 # A parabola with a little noise: a line misses it, a small network does not.
@@ -195,6 +196,10 @@ def test_errors_are_no_worse_by_hand():
         (-0.6, 5.0, True),  # but so little that it does not matter.
     ]:
         assert rule._reconstructs(1 + more + doubt * unit) == enough, (more, doubt)
+        # Relative to the start's, whatever the units.
+        rule.start_errors_, rule.negligible_error_ = np.full(100, 7.0), 3.5
+        assert rule._reconstructs(7 * (1 + more + doubt * unit)) == enough, (more, doubt)
+        rule.start_errors_, rule.negligible_error_ = np.ones(100), 0.5
     # One row leaves all in doubt.
     rule.start_errors_ = np.ones(1)
     assert not rule._reconstructs(np.array([0.7]))
@@ -214,6 +219,11 @@ def test_what_rows_have_of_the_error_has_the_mean_of_the_columns(weighted):
     w = None if weight is None else torch.as_tensor(weight)
     with torch.no_grad():
         errors = module.reconstruction_errors(x, weight=w).numpy()
+        # What is no number is no small error.
+        broken = [torch.full_like(x, torch.nan)] * 6
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(module, "decode", lambda *_: broken.pop())
+            assert torch.isnan(module.reconstruction_errors(x, weight=w)).any(dim=1).all()
         means = module.decode(torch.zeros(400, 2, dtype=x.dtype)).numpy()
     squares = ((means - x.numpy()) * module.likelihood.scale) ** 2
     squares = np.delete(squares, 3, axis=1)
@@ -356,6 +366,9 @@ def test_the_decay_goes_on_from_the_best_weights(init):
     assert n_epochs == at + math.ceil(0.3 * at)
     assert best.best_epoch_ > at
     assert best.n_epochs_ == best.best_epoch_ - (at - before)
+    # A model of all rows is trained for as long.
+    again = _for_as_many_epochs(vae)
+    assert again.max_epochs == best.n_epochs_ and not again.early_stopping
 
 
 def test_the_epochs_that_led_to_the_best_are_all_where_training_did_not_go_back():
