@@ -234,6 +234,9 @@ class BestEpoch(Callback):
         """Put the best weights back before an epoch, for training to go on from them."""
         # The history has a line for that epoch already.
         self.given_up_ = len(net.history) - 1 - self.n_epochs_
+        if net.verbose:
+            found = f"epoch {self.best_epoch_}" if self.best_epoch_ else "the start"
+            print(f"No gain for {self.given_up_} epochs: back to {found}, and on from there.")
         with torch.no_grad():
             net.module_.load_state_dict(self.best_state_)
 

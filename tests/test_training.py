@@ -350,10 +350,11 @@ def same(state, other):
 
 
 @pytest.mark.parametrize("init", ["pca", "random"])
-def test_the_decay_goes_on_from_the_best_weights(init):
+def test_the_decay_goes_on_from_the_best_weights(init, capsys):
     # Noise on the plateau: the best epoch is some epochs ago when the decay begins.
     params = {"lr": 0.05, "batch_size": 32, "max_epochs": 200, "n_iter_no_change": 6}
-    vae = fitted(init=init, callbacks=[Weights()], **params)
+    vae = fitted(init=init, callbacks=[Weights()], verbose=1, **params)
+    printed = capsys.readouterr().out
     weights, best, n_epochs = given(vae), callback(vae), len(vae.history_)
     steps = zip(weights.ended, weights.began[1:], strict=False)
     jumps = [t for t, (before, after) in enumerate(steps, 1) if not same(before, after)]
@@ -362,6 +363,7 @@ def test_the_decay_goes_on_from_the_best_weights(init):
     before = weights.best[at]
     assert 0 < before <= at - 6
     assert same(weights.began[at], weights.ended[before - 1])
+    assert f"No gain for {at - before} epochs: back to epoch {before}, and" in printed
     # As long a decay as from the weights of that epoch.
     assert n_epochs == at + math.ceil(0.3 * at)
     assert best.best_epoch_ > at

@@ -11,6 +11,9 @@ from .panels import one_axes, styled, without_top
 class TrainingCurveDisplay:
     """The losses of each epoch, in nats per row, beside the start's and the epoch that was kept.
 
+    Where held-out rows stopped gaining before `max_epochs` the curves jump: training went back to
+    the best epoch and from there to its end.
+
     It is recommended to use `from_estimator` to create it. All parameters are stored as attributes.
 
     Parameters
