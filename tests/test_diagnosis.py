@@ -317,7 +317,9 @@ class TestMarginals:
 
 @pytest.fixture(scope="module")
 def iris_model():
-    return VAETransformer(2, random_state=0).fit(IRIS)
+    vae = VAETransformer(2, random_state=1).fit(IRIS)
+    assert vae.best_epoch_ > 0
+    return vae
 
 
 SOUND = {
