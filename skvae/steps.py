@@ -48,15 +48,20 @@ def steps_and_vae(estimator, who):
     """
     before, model = steps_and_model(estimator)
     if not isinstance(model, VAETransformer):
-        hint = "Of an imputer it is its `estimator_`."
-        if getattr(model, "scaler_", None) is not None:
-            hint = "Of a detector it is make_pipeline(detector.scaler_, detector.estimator_)."
-        elif hasattr(model, "scaler_"):
-            hint = "Of a detector it is its `estimator_`."
-        if isinstance(model, BaseSearchCV):
-            hint = "Of a search with refit=False no model is kept."
+        found = type(model).__name__ if not isinstance(model, str) else repr(model)
         raise TypeError(
             f"{who} needs a fitted VAETransformer, alone or as the last step of a Pipeline; got "
-            f"{type(model).__name__}. ({hint})"
+            f"{found}.{_hint(model)}"
         )
     return before, model
+
+
+def _hint(model):
+    """Where the VAETransformer of such a model is, if it has one."""
+    if isinstance(model, BaseSearchCV):
+        return " (A search with refit=False keeps no model.)"
+    if not isinstance(getattr(model, "estimator_", None), VAETransformer):
+        return ""
+    if getattr(model, "scaler_", None) is not None:
+        return " (Its own is make_pipeline(model.scaler_, model.estimator_).)"
+    return " (Its own is its `estimator_`.)"

@@ -794,8 +794,10 @@ class TestContract:
     def test_errors(self, iris_model):
         with pytest.raises(NotFittedError):
             diagnose(VAETransformer(), IRIS)
-        with pytest.raises(TypeError, match="of a Pipeline; got PCA"):
+        with pytest.raises(TypeError, match=r"of a Pipeline; got PCA\.$"):
             diagnose(PCA(2).fit(IRIS), IRIS)
+        with pytest.raises(TypeError, match=r"of a Pipeline; got 'passthrough'\.$"):
+            diagnose(make_pipeline(StandardScaler(), "passthrough").fit(IRIS), IRIS)
         detector = VAEOutlierDetector(zero_epochs(1)).fit(IRIS)
         with pytest.raises(TypeError, match="estimator_"):
             diagnose(detector, IRIS)

@@ -390,7 +390,7 @@ def test_the_model_is_looked_at_behind_its_scaler():
     )
     X = X * [1, 10, 100, 1000] + [0, 500, 0, 0]
     detector = VAEOutlierDetector(random_state=0).fit(X[:150])
-    with pytest.raises(TypeError, match=r"make_pipeline\(detector\.scaler_, detector\.estimator_"):
+    with pytest.raises(TypeError, match=r"make_pipeline\(model\.scaler_, model\.estimator_"):
         diagnose(detector, X)
     behind = make_pipeline(detector.scaler_, detector.estimator_)
     diagnosis = diagnose(behind, X[150:])
@@ -401,7 +401,7 @@ def test_the_model_is_looked_at_behind_its_scaler():
     assert diagnosis.log_prob == pytest.approx(expected, abs=0.1)
     given = VAEOutlierDetector(linear()).fit(WINE)
     assert given.scaler_ is None
-    with pytest.raises(TypeError, match="Of a detector it is its `estimator_`"):
+    with pytest.raises(TypeError, match="Its own is its `estimator_`"):
         diagnose(given, WINE)
 
 

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
@@ -240,6 +241,22 @@ def test_what_rows_have_of_the_error_has_the_mean_of_the_columns(weighted):
     )
 
 
+@pytest.mark.parametrize(("prior", "centre"), [("normal", 0.0), ("mixture", 5.0)])
+def test_shrinkage_is_towards_the_mean_of_the_prior(prior, centre, monkeypatch):
+    module = fitted(sheet(400, 0), 2, prior=prior, max_epochs=1).net_.module_
+    mean = centre + torch.randn(50, 2, dtype=torch.float64, generator=torch.manual_seed(0))
+    monkeypatch.setattr(module, "encode", lambda *_: (mean, torch.full_like(mean, 0.2)))
+    decoded = []
+    monkeypatch.setattr(module, "decode", lambda z, *_: decoded.append(z) or z[:, :1].expand(-1, 5))
+    module.reconstruction_errors(torch.zeros(50, 5, dtype=torch.float64))
+    assert len(decoded) == 6
+    # About the mean of the rows, where the prior does not say where its middle is.
+    middle = torch.zeros(2) if prior == "normal" else mean.mean(0)
+    for further in decoded[:-2]:
+        assert ((further - middle).abs() > (decoded[-2] - middle).abs()).all()
+    torch.testing.assert_close(decoded[-1], middle.expand(50, 2).double())
+
+
 @pytest.mark.parametrize(
     "beside", ["nothing", "constant columns", "a row far out", "condition", "light rows"]
 )
@@ -295,6 +312,14 @@ def test_the_shrinkage_that_is_undone_reconstructs_best():
 
     errors = [error(mean / reliability**a) for a in (0, 0.25, 0.5, 0.75, 1)]
     assert squared_error(vae, rows) == pytest.approx(min(errors))
+    dataset = Rows(rows)
+    dataset.set_units(units.centre, units.scale)
+    net = deepcopy(vae.net_)
+    net.module_.float()
+    of_rows, _ = net.reconstruction_error(dataset)
+    assert of_rows.mean() == pytest.approx(min(errors), rel=1e-4)
+    # Neither the first nor the last of them.
+    assert of_rows.mean() < 0.999 * min(errors[0], errors[-1])
     assert min(errors) < 0.95 * errors[-1]
     start = fitted(rows, 2, max_epochs=0)
     noise = start.noise_variance_ / start.explained_variance_
@@ -371,6 +396,16 @@ def test_the_decay_goes_on_from_the_best_weights(init, capsys):
     # A model of all rows is trained for as long.
     again = _for_as_many_epochs(vae)
     assert again.max_epochs == best.n_epochs_ and not again.early_stopping
+
+
+def test_the_decay_goes_on_from_the_start_where_nothing_was_better(capsys):
+    params = {"lr": 0.1, "batch_size": 32, "max_epochs": 100, "n_iter_no_change": 3}
+    weights = given(fitted(NOISE, callbacks=[Weights()], verbose=1, **params))
+    found = re.search("No gain for (.*) epochs: back to the start", capsys.readouterr().out)
+    at = int(found[1])
+    assert weights.best[at] == 0 and at >= 3
+    assert same(weights.began[at], weights.began[0])
+    assert not same(weights.began[at], weights.ended[at - 1])
 
 
 def test_the_epochs_that_led_to_the_best_are_all_where_training_did_not_go_back():
