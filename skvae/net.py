@@ -250,6 +250,9 @@ class VAENet(NeuralNet):
                 for name in ("weight", "condition")
                 if name in batches[0]
             }
+            if "weight" in beside and not beside["weight"].any():
+                # As where the loss of such rows is averaged.
+                del beside["weight"]
             errors = self.module_.reconstruction_errors(x, **beside).cpu().double().numpy()
         *of_ways, of_origin = errors * self.module_.likelihood.scale.max() ** 2
         return min(of_ways, key=np.mean), float(of_origin.mean())

@@ -1,5 +1,7 @@
 """sample_weight: how often each row counts."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from suited import suited_rows
+from torch.utils.data import Subset
 
 from skvae import VAETransformer
 from skvae.batches import Batches, Rows
@@ -231,6 +234,18 @@ class TestTraining:
         X = suited_rows("gaussian", n=200)
         vae = VAETransformer(2, max_epochs=3, batch_size=16, early_stopping=False, **SMALL)
         assert np.isfinite(vae.fit(X, sample_weight=weight).score(X))
+
+    def test_reconstructions_of_rows_that_weigh_nothing_count_once(self):
+        X = suited_rows("gaussian", n=200)
+        net = deepcopy(VAETransformer(2, max_epochs=0).fit(X).net_)
+        net.module_.float()
+        light, plain = Rows(X, weight=np.r_[np.full(199, 1e-50), 1.0]), Rows(X)
+        found = []
+        for rows in (light, plain):
+            rows.set_units(net.module_.likelihood.centre, net.module_.likelihood.scale)
+            found.append(net.reconstruction_error(Subset(rows, np.arange(100))))
+        assert np.isfinite(found[1][0]).all() and found[0][1] == found[1][1]
+        np.testing.assert_array_equal(found[0][0], found[1][0])
 
     def test_minkas_choice_knows_the_number_of_rows(self):
         X = np.random.RandomState(0).normal(size=(40, 10))
