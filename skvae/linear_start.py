@@ -70,11 +70,12 @@ class LinearStart:
             return self
         # W'W / s2, the precision that the data add to the prior's.
         precision = np.expm1(-self.log_variance) / factor
+        factor = factor * self.noise_factor
         return replace(
             self,
             projection=self.loadings.T / (factor * self.noise_variance * (1 + precision[:, None])),
             log_variance=-np.log1p(precision),
-            noise_factor=factor * self.noise_factor,
+            noise_factor=factor,
         )
 
 

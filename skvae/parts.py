@@ -88,6 +88,11 @@ def build(params, likelihood, k, shape, n_conditions=0):
             f"network is a {type(params.network).__name__} itself; pass a factory (n_in, n_out) -> "
             "torch.nn.Module, which is called once for the encoder and once for the decoder."
         )
+    if isinstance(params.prior, Prior):
+        raise ValueError(
+            f"prior is a {type(params.prior).__name__} itself; pass its class, or another factory "
+            "n_components -> Prior, which is called once in fit."
+        )
     prior = _made(PRIORS.get(params.prior, params.prior), Prior, "prior", k)
     if params.free_bits and not prior.closed_form:
         raise ValueError(

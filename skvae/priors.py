@@ -5,6 +5,7 @@ fitted to what the encoder has learned when training is over.
 """
 
 import math
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -130,7 +131,7 @@ class Mixture(Prior):
     Raises
     ------
     ValueError
-        If `covariance_type` is another, or there is no component.
+        If `covariance_type` is another, or `n_mixture_components` no int of at least 1.
 
     References
     ----------
@@ -144,10 +145,7 @@ class Mixture(Prior):
             raise ValueError(
                 f"covariance_type of a Mixture must be 'diag' or 'full', got {covariance_type!r}."
             )
-        if n_mixture_components < 1:
-            raise ValueError(
-                f"n_mixture_components of a Mixture must be at least 1, got {n_mixture_components}."
-            )
+        _check_count(self, "n_mixture_components", n_mixture_components)
         size = n_mixture_components, n_components
         self.covariance_type = covariance_type
         self.logits = nn.Parameter(torch.zeros(n_mixture_components))
@@ -197,6 +195,11 @@ class VampPrior(Prior):
     n_components : int
     n_pseudo_inputs : int, default=100
 
+    Raises
+    ------
+    ValueError
+        If `n_pseudo_inputs` is no int of at least 1.
+
     References
     ----------
     J. Tomczak, M. Welling, "VAE with a VampPrior", AISTATS 2018, equation 9.
@@ -206,6 +209,7 @@ class VampPrior(Prior):
 
     def __init__(self, n_components, *, n_pseudo_inputs=100):
         super().__init__()
+        _check_count(self, "n_pseudo_inputs", n_pseudo_inputs)
         self.register_buffer("loc", torch.zeros(1, n_components))
         self.register_buffer("scale", torch.ones(1, n_components))
         shares = torch.full((1 + n_pseudo_inputs,), (1 - _NORMAL_SHARE) / n_pseudo_inputs)
@@ -250,6 +254,8 @@ class Flow(Prior):
     ------
     ImportError
         If zuko is not installed.
+    ValueError
+        If `transforms` or one of `hidden_features` is no int of at least 1.
 
     References
     ----------
@@ -261,6 +267,9 @@ class Flow(Prior):
 
     def __init__(self, n_components, *, transforms=3, hidden_features=(64, 64)):
         super().__init__()
+        _check_count(self, "transforms", transforms)
+        for size in hidden_features:
+            _check_count(self, "each of hidden_features", size)
         try:
             from zuko.flows import NSF
         except ImportError as error:
@@ -334,6 +343,13 @@ class FittedMixture(StandardNormal):
 
     def set_extra_state(self, state):
         self.mixture = state
+
+
+def _check_count(prior, name, count):
+    if type(count) is bool or not isinstance(count, Integral) or count < 1:
+        raise ValueError(
+            f"{name} of a {type(prior).__name__} must be an int of at least 1, got {count!r}."
+        )
 
 
 def _draws(posterior, n_mixture_components=1, each=1):

@@ -161,8 +161,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         callbacks replaces this schedule.
     max_epochs : "auto" or int, default="auto"
         Most passes over the training rows; 0 gives exactly PCA (with `"diagonal_gaussian"`
-        FactorAnalysis's model, in columns of PCA's units). "auto" aims at
-        4000 optimizer steps, within 8 and 200 epochs, and at most 60,000 steps.
+        FactorAnalysis's model, in columns of PCA's units), but that no noise variance is below
+        1e-12 of the largest column's. "auto" aims at 4000 optimizer steps, within 8 and 200 epochs,
+        and at most 60,000 steps.
     batch_size : "auto" or int, default="auto"
         Rows of an optimizer step. "auto" is about a tenth of the rows, a power of two within 64
         and 128.
@@ -901,7 +902,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             anew.
         noise : bool, default=True
             False gives the mean of p(x|z) instead of a draw from it: smooth images, but no rows of
-            the model.
+            the model. Where the law is given the row's total, that is at the median of the totals.
         given : dict or None, default=None
             Cells that all rows have, by the name or the position of their column: z is then drawn
             from p(z | given), by sampling importance resampling. Needs a fit with

@@ -1,5 +1,6 @@
 """One contract test for all likelihoods, over the registry, against scipy, sums and integrals."""
 
+import math
 import pickle
 from functools import partial
 from itertools import product
@@ -24,6 +25,7 @@ from skvae.likelihoods import (
     Categorical,
     Gaussian,
 )
+from skvae.likelihoods.counts import StableNegativeBinomial
 from skvae.linear_start import linear_start
 
 N, D, K = 60, 4, 2
@@ -383,6 +385,92 @@ class TestLikelihood:
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=2e-4)
         # Back in double precision nothing is lost.
         torch.testing.assert_close(likelihood.double().features(x), features, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("log_dispersion", [-9.2, -0.7, 3.4, 9.2])
+def test_negative_binomials_in_single_precision(log_dispersion):
+    """Not off by what the logarithms of Gamma(r + x) and Gamma(r) lose, above all not always in one
+    direction: a thousandth of a nat a cell is a nat a row of a thousand."""
+    r = float(np.float32(np.exp(np.float32(log_dispersion))))
+    means = torch.logspace(-2, 2, 41)
+    x = torch.arange(200.0)[:, None]
+    law = StableNegativeBinomial(torch.tensor(r), logits=means.log() - math.log(r))
+    expected = stats.nbinom(r, r / (r + means.double().numpy())).logpmf(x.double().numpy())
+    error = law.log_prob(x).double().numpy() - expected
+    likely = expected > -20
+    assert np.abs(error[likely]).max() < 1e-3
+    assert abs(error[likely].mean()) < 1e-5
+    # In double precision the series itself is all that is missing.
+    law = StableNegativeBinomial(
+        torch.tensor(r).double(), logits=means.double().log() - math.log(r)
+    )
+    np.testing.assert_allclose(law.log_prob(x.double()).numpy(), expected, rtol=1e-9, atol=2e-9)
+
+
+@pytest.mark.parametrize("name", ["negative_binomial", "zero_inflated_negative_binomial"])
+def test_scores_of_many_counts_do_not_depend_on_the_precision(name):
+    X = np.random.RandomState(0).poisson(5.0, size=(200, 400)).astype(np.float32)
+    law = partial(LIKELIHOODS[name], library_size=False)
+    vae = VAETransformer(2, likelihood=law, max_epochs=0, random_state=0).fit(X)
+    difference = vae.score_samples(X) - vae.score_samples(X.astype(float))
+    assert np.abs(difference).max() < 0.01
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial", "multinomial"])
+def test_large_counts_in_single_precision(name):
+    """A logarithm of a factorial of a million is right to a nat there."""
+    X = np.random.RandomState(0).poisson(1e6, size=(100, 4)).astype(np.float32)
+    likelihood = LIKELIHOODS[name](4)
+    likelihood.set_units(X.astype(float))
+    outputs, x = torch.zeros(100, likelihood.n_outputs), torch.as_tensor(X)
+    with torch.no_grad():
+        single = likelihood.log_prob(outputs, x).double()
+        double = likelihood.double().log_prob(outputs.double(), x.double())
+    torch.testing.assert_close(single, double, rtol=0, atol=0.01)
+
+
+def test_counts_too_large_are_not_called_scaled():
+    X = rows("poisson")
+    X[3, 1] = 2.0**24 + 2
+    with pytest.raises(ValueError, match=r"row 3, column 1 .*logarithms of larger ones"):
+        small(likelihood="poisson").fit(X)
+    X[3, 0] = 0.5
+    with pytest.raises(ValueError, match=r"row 3, column 0 .*may not be scaled"):
+        small(likelihood="poisson").fit(X)
+
+
+def test_heavy_tails_start_with_the_variance_that_pca_leaves():
+    likelihood, X = unfitted("student_t")
+    F = likelihood.start_rows(X)
+    start = linear_start(
+        F, K, model=likelihood.linear_model, least_noise=likelihood.least_noise(), seed=0
+    )
+    found = {}
+    for name in ("student_t", "laplace"):
+        likelihood = LIKELIHOODS[name](D)
+        likelihood.set_units(X)
+        likelihood.decoder_start(start)
+        found[name] = likelihood.variance(torch.zeros(1, likelihood.n_outputs)).detach().numpy()
+    np.testing.assert_allclose(found["student_t"], found["laplace"], rtol=1e-5)
+
+
+def test_the_largest_logarithms_are_cut_before_exp_overflows():
+    likelihood, _, _ = fitted("lognormal")
+    far = torch.full((1, likelihood.n_outputs), 1e4, dtype=torch.float64)
+    assert torch.isfinite(likelihood.float().mean(far.float())).all()
+
+
+def test_a_start_under_more_noise_is_the_posterior_under_it():
+    F = np.random.RandomState(0).normal(size=(200, 5)) * [5, 4, 1, 1, 1]
+    start = linear_start(F, 2, model="pca", least_noise=1e-9, seed=0)
+    assert start.with_noise(1.0) is start
+    for wider in (start.with_noise(3.0), start.with_noise(2.0).with_noise(1.5)):
+        noise = 3.0 * start.noise_variance
+        precision = np.eye(2) + start.loadings.T @ start.loadings / noise
+        np.testing.assert_allclose(
+            wider.projection, np.linalg.solve(precision, start.loadings.T) / noise, atol=1e-12
+        )
+        np.testing.assert_allclose(wider.log_variance, -np.log(np.diag(precision)))
 
 
 OUTSIDE = {

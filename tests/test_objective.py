@@ -130,6 +130,15 @@ def test_free_bits_by_hand():
     torch.testing.assert_close(kl.grad, torch.tensor([[0.0, -0.5], [0.0, -0.5]]))
 
 
+def test_free_bits_are_of_the_mean_over_the_batch():
+    """Not of each row: a latent that carries enough in all pays for rows that say little, too."""
+    kl = torch.tensor([[0.1], [1.1]], requires_grad=True)
+    bound = elbo(torch.zeros(2, 1, 1), torch.zeros(2, 1), torch.zeros(2, 1), kl, free_bits=0.5)
+    assert bound.mean().item() == pytest.approx(-0.6)
+    bound.mean().backward()
+    torch.testing.assert_close(kl.grad, torch.full((2, 1), -0.5))
+
+
 def test_free_bits_and_importance_weighting_exclude_each_other():
     with pytest.raises(ValueError, match=r"free_bits=0\.5.*n_importance_samples_train=2"):
         VAETransformer(free_bits=0.5, n_importance_samples_train=2).fit(X)

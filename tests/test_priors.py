@@ -216,8 +216,35 @@ def test_full_covariances_of_a_mixture_are_learned():
 def test_a_mixture_of_unknown_covariances():
     with pytest.raises(ValueError, match=r"covariance_type of a Mixture.*got 'tied'"):
         Mixture(K, covariance_type="tied")
-    with pytest.raises(ValueError, match=r"n_mixture_components.*at least 1, got 0"):
-        Mixture(K, n_mixture_components=0)
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, True, None, "3"])
+@pytest.mark.parametrize(
+    ("prior", "option"),
+    [(Mixture, "n_mixture_components"), (VampPrior, "n_pseudo_inputs"), (Flow, "transforms")],
+)
+def test_options_that_count_something(prior, option, count):
+    message = f"{option} of a {prior.__name__} must be an int of at least 1, got {count!r}"
+    with pytest.raises(ValueError, match=message):
+        VAETransformer(K, prior=partial(prior, **{option: count})).fit(rows())
+
+
+def test_units_of_a_flow_that_has_none():
+    with pytest.raises(ValueError, match=r"each of hidden_features of a Flow .*, got 0"):
+        Flow(K, hidden_features=(8, 0))
+
+
+def test_a_prior_is_made_by_a_factory():
+    with pytest.raises(ValueError, match="prior is a Mixture itself; pass its class"):
+        VAETransformer(K, prior=Mixture(K)).fit(rows())
+
+
+def test_pseudo_inputs_are_spread_over_the_rows():
+    x, _ = some_posterior()
+    prior = started("vamp")[0]
+    chosen = [int((x == u).all(1).nonzero()) for u in prior.pseudo_inputs]
+    assert chosen[0] == 0 and chosen[-1] == len(x) - 1
+    assert set(np.diff(chosen)) <= {1, 2, 3} and len(chosen) == prior.n_pseudo_inputs
 
 
 def test_a_fitted_mixture_finds_the_clusters():
