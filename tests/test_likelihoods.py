@@ -394,16 +394,16 @@ def test_negative_binomials_in_single_precision(log_dispersion):
     r = float(np.float32(np.exp(np.float32(log_dispersion))))
     means = torch.logspace(-2, 2, 41)
     x = torch.arange(200.0)[:, None]
-    law = StableNegativeBinomial(torch.tensor(r), logits=means.log() - math.log(r))
-    expected = stats.nbinom(r, r / (r + means.double().numpy())).logpmf(x.double().numpy())
+    logits = means.log() - math.log(r)
+    law = StableNegativeBinomial(torch.tensor(r), logits=logits)
+    exact = stats.nbinom(r, special.expit(-logits.double().numpy()))
+    expected = exact.logpmf(x.double().numpy())
     error = law.log_prob(x).double().numpy() - expected
     likely = expected > -20
-    assert np.abs(error[likely]).max() < 1e-3
+    assert np.abs(error[likely]).max() < 2e-4
     assert abs(error[likely].mean()) < 1e-5
     # In double precision the series itself is all that is missing.
-    law = StableNegativeBinomial(
-        torch.tensor(r).double(), logits=means.double().log() - math.log(r)
-    )
+    law = StableNegativeBinomial(torch.tensor(r).double(), logits=logits.double())
     np.testing.assert_allclose(law.log_prob(x.double()).numpy(), expected, rtol=1e-9, atol=2e-9)
 
 
@@ -427,6 +427,33 @@ def test_large_counts_in_single_precision(name):
         single = likelihood.log_prob(outputs, x).double()
         double = likelihood.double().log_prob(outputs.double(), x.double())
     torch.testing.assert_close(single, double, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial"])
+def test_rates_stay_in_reach_of_the_columns_largest_count(name):
+    X = rows(name, 500) * [1, 1, 1, 50]
+    likelihood = LIKELIHOODS[name](D)
+    likelihood.set_units(X)
+    with torch.no_grad():
+        mean = likelihood.mean(torch.full((3, D), 60.0)).numpy()
+    np.testing.assert_allclose(mean, np.tile(math.e * (1 + X.max(axis=0)), (3, 1)), rtol=1e-4)
+    # What a total is shared out by needs no other bound.
+    likelihood = LIKELIHOODS[name](D, library_size=True)
+    likelihood.set_units(X)
+    outputs = torch.tensor([[60.0, 0, 0, 0]])
+    with torch.no_grad():
+        mean = likelihood.law(outputs, total=torch.tensor([[1e4]])).mean.numpy()
+    assert X[:, 0].max() < 2000
+    assert mean[0, 0] == pytest.approx(1e4, rel=1e-4)
+
+
+def test_a_row_unlike_all_others_does_not_cost_thousands():
+    """A latent far out goes through exp."""
+    X = rows("poisson", 400, 6)
+    vae = small(likelihood="poisson", max_epochs=0).fit(X)
+    far = np.append(X[:1, :5], [[60.0]], axis=1)
+    rates = vae.inverse_transform(vae.transform(far))
+    assert (rates <= math.e * (1 + X.max(axis=0)) * (1 + 1e-6)).all()
 
 
 def test_counts_too_large_are_not_called_scaled():

@@ -17,9 +17,10 @@ from .likelihood import LAW_NOISE_FLOOR, Likelihood, fill, refuse
 _LARGEST_COUNT = 2.0**24
 # With counts up to this a log-factorial in float32 is right to a thousandth of a nat.
 _SMALL_COUNTS = 1000.0
-# Log rates stay within this of zero downwards, and this above the log of the largest count.
+# Log rates stay within this of zero downwards, and this above the log of the largest count of
+# their column: for a row unlike all others exp would make thousands where tens were the most.
 _LEAST_LOG_RATE = -20.0
-_ABOVE_LARGEST = 5.0
+_ABOVE_LARGEST = 1.0
 # Dispersions r stay within these: nearly all zeros, and Poisson's law to a hair.
 _DISPERSIONS = 1e-4, 1e4
 # The part of zeros that inflation starts with.
@@ -61,12 +62,12 @@ class _Counts(Likelihood):
 
     def __init__(self, n_features):
         super().__init__(n_features)
-        for name in ("offset", "feature_mid"):
+        for name in ("offset", "ceiling", "feature_mid"):
             self.register_buffer(name, torch.zeros(n_features), persistent=False)
         self.register_buffer("feature_unit", torch.ones(n_features), persistent=False)
         self.median_total, self.totals = 1.0, np.ones(1)
-        self._largest = self._ceiling = 0.0
-        self._offset = self._mean = np.zeros(n_features)
+        self._largest = 0.0
+        self._offset = self._mean = self._ceiling = np.zeros(n_features)
 
     @property
     def needs_whole_rows(self):
@@ -74,6 +75,7 @@ class _Counts(Likelihood):
 
     def _fill_buffers(self):
         fill(self.offset, self._offset)
+        fill(self.ceiling, self._ceiling)
         fill(self.feature_mid, self.feature_centre)
         fill(self.feature_unit, self.feature_scale)
 
@@ -96,7 +98,9 @@ class _Counts(Likelihood):
             self._offset -= math.log(self._mean.sum())
             self._mean = self.median_total * np.exp(self._offset)
         self._largest = float(X.max())
-        self._ceiling = math.log1p(self._largest) + _ABOVE_LARGEST
+        # A share of the row's total is bounded by itself.
+        bound = np.full(X.shape[1], np.inf)
+        self._ceiling = bound if self.library_size else np.log1p(X.max(axis=0)) + _ABOVE_LARGEST
         features = self.start_rows(X)
         self.feature_centre = features.mean(axis=0)
         deviation = features.std(axis=0)
@@ -153,7 +157,7 @@ class _Counts(Likelihood):
         if self.library_size:
             total = torch.as_tensor(self.median_total if total is None else total).to(logits)
             logits = F.log_softmax(logits, -1) + total.clamp(min=1.0).log()
-        return logits.clamp(_LEAST_LOG_RATE, self._ceiling)
+        return logits.clamp(min=_LEAST_LOG_RATE).minimum(self.ceiling)
 
     def least_noise(self):
         # The variance of log(1 + x) under Poisson's law, to first order.
@@ -174,8 +178,9 @@ class _Counts(Likelihood):
 class Poisson(_Counts):
     """p(x_j|z) = Poisson(rate_j(z)): counts whose variance is their mean; a mass.
 
-    log rate_j = log(column mean) + output_j, cut at -20 below and at 5 above the logarithm of the
-    largest training count, before exp can overflow. With `library_size=True`
+    log rate_j = log(column mean) + output_j, cut at -20 below and at 1 above the logarithm of one
+    more than the column's largest training count: exp would make thousands of the latents of a row
+    unlike all others. With `library_size=True`
     rate_j = total * softmax(log(column share) + output)_j with the row's own total as exposure: a
     row's expected total is that, and its score, which pays for the total too, may be ranked only
     with other laws of this kind. The default is False: a law of x itself, which may be ranked with
@@ -393,7 +398,7 @@ class StableNegativeBinomial(NegativeBinomialLaw):
     def log_prob(self, value):
         r, logits = self.total_count, self.logits
         arrangements = _log_rising(r, value) - torch.lgamma(value + 1)
-        return arrangements + value * logits - (r + value) * F.softplus(logits)
+        return arrangements + value * F.logsigmoid(logits) + r * F.logsigmoid(-logits)
 
 
 def _log_rising(r, x):
