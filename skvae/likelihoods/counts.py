@@ -404,24 +404,26 @@ class StableNegativeBinomial(NegativeBinomialLaw):
 def _log_rising(r, x):
     """log Gamma(r + x) / Gamma(r), to 3e-10, or what the precision allows.
 
-    By Stirling's series at r + 8, in which the large terms cancel by hand, less the logarithms of
-    the eight factors that lead from r to there.
+    By Stirling's series at r + 8, in which the large terms cancel by hand, less the logarithm of
+    what the eight factors that lead from r + x to there are times those from r.
 
     References
     ----------
     NIST Digital Library of Mathematical Functions, equations 5.5.1 and 5.11.1.
     """
-    shifted = r + 8
-    # Four at a time stay within single precision.
-    near = sum(
-        torch.log(math.prod(1 + x / (r + i) for i in range(first, first + 4))) for first in (0, 4)
-    )
+    y = r + x
+    # y (y + 1) ... (y + 7), by pairs: half of it at a time stays within single precision.
+    of_y, of_r = y * (y + 7), r * (r + 7)
+    near = torch.log(of_y * (of_y + 6) * (1 / (of_r * (of_r + 6))))
+    near = near + torch.log((of_y + 10) * (of_y + 12) * (1 / ((of_r + 10) * (of_r + 12))))
 
-    def series(y):
-        return (1 / 12 - (1 / 360 - 1 / (1260 * y**2)) / y**2) / y
+    def series(v):
+        inverse = 1 / v
+        square = inverse * inverse
+        return inverse * (1 / 12 - square * (1 / 360 - square / 1260))
 
-    far = (shifted + x - 0.5) * torch.log1p(x / shifted) + x * (torch.log(shifted) - 1)
-    return far + series(shifted + x) - series(shifted) - near
+    far = (y + 7.5) * torch.log1p(x / (r + 8)) + x * (torch.log(r + 8) - 1)
+    return far + series(y + 8) - series(r + 8) - near
 
 
 class ZeroInflated(Distribution):
