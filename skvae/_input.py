@@ -75,6 +75,8 @@ def checked_rows(
             raise
         if not allow_missing and "NaN" in str(error):
             place += " missing_values='observed' takes such cells as not seen."
+        if reset and "could not convert string" in str(error) and hasattr(X, "columns"):
+            place += " likelihood='auto' takes tables of numbers, categories and dates."
         raise type(error)(f"{error}\n{place}") from error
 
 

@@ -28,7 +28,7 @@ _EPOCHS = 8, 200  # within these,
 _MOST_STEPS = 60_000  # but for fewer passes over very many rows;
 _BATCHES = 10  # an epoch that an "auto" batch size aims at,
 _BATCH_SIZES = 64, 128  # within these
-_VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows
+_VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows, or else all
 _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
 _AFFINE_RATE = 3.0  # of lr, over the root of the columns, for an affine path at its optimum
 # Weight decay of the slopes of a first guess, times the root of the inputs that a latent is a sum
@@ -322,7 +322,7 @@ def _net(params, vae, train, valid, device, seed, callbacks, at_optimum, n_earli
         "iterator_train__shuffle": True,
         # Of the importance-weighted bound no fewer than in training: a looser one is another.
         "n_valid_draws": max(
-            n_draws, int(np.clip(_VALIDATION_DRAWS // max(1, len(valid or [])), 1, 32))
+            n_draws, int(np.clip(_VALIDATION_DRAWS // len(valid or train), 1, 32))
         ),
         "valid_seed": seed,
     }

@@ -63,7 +63,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         called outliers; of new rows it will be more, often several times as many, since the model
         knows those of the fit. "auto" calls one in twenty of new rows outliers that are like those
         of the fit: by rows that were held out of it or, where there are none, those of a fit to
-        four fifths of the rows. (Of fewer than 20 rows it is one in twenty of themselves.)
+        four fifths of the rows; the fewer these are, the less sure. (Of fewer than 20 rows it is
+        one in twenty of themselves.)
     support_fraction : float in [0.5, 1], default=1.0
         Below 1 the model is fitted to so many of the rows, those that are likeliest under a model
         of the other half (or of more, where half of the rows are too few for its components; of

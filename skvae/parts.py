@@ -45,7 +45,7 @@ def _blocks(pairs, n_features, names):
                 f"pairs (likelihood, columns); one entry is {pair!r}."
             )
         law, columns = pair
-        if not callable(law) and law not in LIKELIHOODS:
+        if not callable(law) and not (isinstance(law, str) and law in LIKELIHOODS):
             raise ValueError(
                 f"likelihood has {law!r} for columns {columns!r}; the names are "
                 f"{', '.join(LIKELIHOODS)}."
@@ -125,8 +125,14 @@ def build(params, likelihood, k, shape, n_conditions=0):
 
 def _made(factory, kind, name, size):
     """What a factory makes of a size, checked to be of the kind and the size that it has to be."""
-    # Copied, should it be the user's own: it would be trained and cast.
-    part = deepcopy(factory(size))
+    try:
+        # Copied, should it be the user's own: it would be trained and cast.
+        part = deepcopy(factory(size))
+    except TypeError as error:
+        raise TypeError(
+            f"{name} must be a factory that is called with one number, {size} here; {factory!r} "
+            f"says: {error}"
+        ) from error
     if not isinstance(part, kind):
         raise TypeError(
             f"{name} must be a factory that returns a skvae.{kind.__module__.split('.')[1]}."

@@ -122,7 +122,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     prior : {"normal", "mixture", "vamp", "flow", "fitted"} or callable, default="normal"
         The law p(z): N(0, I); a mixture of Gaussians, a VampPrior or a neural spline flow (of the
         package zuko), learned jointly; or a mixture of Gaussians fitted to the encoder when
-        training, with N(0, I), is over. Or a factory `n_components -> Prior`, with which options
+        training, with N(0, I), is over. In `skvae.priors` they are StandardNormal, Mixture,
+        VampPrior, Flow and FittedMixture. Or a factory `n_components -> Prior`, with which options
         are set: `functools.partial(skvae.priors.Mixture, n_mixture_components=50)`. The promise
         to start as PCA exactly is for "normal".
     network : {"mlp", "linear"} or callable, default="mlp"
@@ -701,7 +702,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         condition as columns, None without; of a fit that starts anew what these are is learnt."""
         weight = None
         if sample_weight is not None:
-            weight = _checked_weight(sample_weight, X)
+            weight = _checked_weight(sample_weight, X, least=2 if reset else 1)
         if reset:
             self._conditions = None
             if condition is not None:
@@ -714,7 +715,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if kept is None or kept.all():
             return X, weight, C
         X = X[kept] if isinstance(X, np.ndarray) else X.kept(kept)
-        return X, weight[kept], None if C is None else C[kept]
+        return X, _unless_ones(weight[kept]), None if C is None else C[kept]
 
     def _checked(self, X):
         check_is_fitted(self)
@@ -1469,15 +1470,22 @@ def _row_sample(n_rows, n_columns):
     return RowSample(min(n_rows, max(_NOISE_ROWS, _MEASURED_VALUES // n_columns)))
 
 
-def _checked_weight(sample_weight, X):
+def _checked_weight(sample_weight, X, least):
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if (n_kept := (weight > 0).sum()) < 2 or weight.sum() < 2:
+    n_kept, total = (weight > 0).sum(), weight.sum()
+    if n_kept < least or (least > 1 and total < least):
+        needed = "at least two rows are" if least > 1 else "a row is"
         raise ValueError(
             f"sample_weight says how often each row counts; it has {n_kept} entries above zero and "
-            f"sums to {weight.sum():g}: at least two rows are needed. Weights that sum to one are "
-            "to be multiplied by the number of rows."
+            f"sums to {total:g}: {needed} needed. Weights that sum to one are to be multiplied by "
+            "the number of rows."
         )
-    return weight
+    return _unless_ones(weight)
+
+
+def _unless_ones(weight):
+    """The weights; None where all are one, which says nothing."""
+    return None if (weight == 1).all() else weight
 
 
 def _alike(a, b):

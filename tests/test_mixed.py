@@ -206,6 +206,10 @@ class TestFit:
             (PAIRS[1:], r"gives 2 column\(s\) no law: 'height', 'balance'"),
             ([*PAIRS, ("gaussian", [0])], r"gives 1 column\(s\) more than one law: 'height'"),
             ([("gauss", slice(None))], "likelihood has 'gauss' for columns .* the names are"),
+            (
+                [(["height"], "gaussian")],
+                r"likelihood has \['height'\] for columns 'gaussian'; the",
+            ),
             ([("gaussian", ["size"])], "likelihood names column 'size'; X has"),
             ([("gaussian", [9])], r"likelihood has \[9\] for columns, of which X has 6: "),
             ([("gaussian", [True])], r"likelihood has \[True\] for columns, of which X has 6"),

@@ -234,6 +234,12 @@ def test_units_of_a_flow_that_has_none():
         Flow(K, hidden_features=(8, 0))
 
 
+def test_options_that_a_prior_does_not_have():
+    for prior in (partial(Mixture, n_components=3), partial(VampPrior, n_inputs=3), lambda: None):
+        with pytest.raises(TypeError, match=f"prior must be a factory .* one number, {K} here"):
+            VAETransformer(K, prior=prior).fit(rows())
+
+
 def test_a_prior_is_made_by_a_factory():
     with pytest.raises(ValueError, match="prior is a Mixture itself; pass its class"):
         VAETransformer(K, prior=Mixture(K)).fit(rows())

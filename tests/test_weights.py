@@ -266,6 +266,29 @@ class TestTraining:
         np.testing.assert_allclose(found[0], found[1], rtol=0.1)
 
 
+@pytest.mark.parametrize("law", ["gaussian", "diagonal_gaussian", "negative_binomial"])
+def test_weights_of_one_say_nothing(law):
+    X = suited_rows(law, n=200)
+    vae = VAETransformer(2, likelihood=law, max_epochs=3, early_stopping=False, **SMALL)
+    plain = clone(vae).fit(X)
+    weighted = clone(vae).fit(X, sample_weight=np.ones(200))
+    np.testing.assert_array_equal(weighted.score_samples(X), plain.score_samples(X))
+    assert weighted.n_samples_ == plain.n_samples_ == 200
+
+
+def test_a_later_chunk_may_be_a_single_row():
+    X = suited_rows("gaussian", n=200)
+    stream = VAETransformer(2, **SMALL)
+    with pytest.raises(ValueError, match="at least two rows are needed"):
+        stream.partial_fit(X[:5], sample_weight=[0, 3, 0, 0, 0])
+    stream.partial_fit(X)
+    stream.partial_fit(X[:1], sample_weight=[2.0])
+    stream.partial_fit(X[:3], sample_weight=[0, 0.5, 0])
+    assert np.isfinite(stream.score(X))
+    with pytest.raises(ValueError, match=r"non-zero|a row is needed"):
+        stream.partial_fit(X[:2], sample_weight=[0, 0])
+
+
 def test_score_is_the_weighted_mean():
     X, weight = suited_rows("gaussian", n=100), weights(100)
     vae = VAETransformer(2, max_epochs=0).fit(X)
