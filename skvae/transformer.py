@@ -2,6 +2,7 @@
 
 import warnings
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import partial
 from numbers import Integral, Real
 from typing import ClassVar
@@ -14,6 +15,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import (
@@ -395,7 +397,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.verbose = verbose
         for name in skorch_params:
             if "__" not in name and name != "skorch_params":
-                raise TypeError(f"VAETransformer got an unexpected keyword argument {name!r}")
+                raise TypeError(_unexpected(name, self._get_param_names()))
         # Set only where given: scikit-learn wants no attributes beside the parameters.
         if skorch_params:
             self._skorch_params = skorch_params
@@ -1464,6 +1466,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if skorch:
             self._skorch_params = getattr(self, "_skorch_params", {}) | skorch
         return self
+
+
+def _unexpected(name, names):
+    """What to say of a parameter that there is not."""
+    if name in PCA._parameter_constraints:
+        hint = " PCA's has no counterpart here: leave it out."
+    else:
+        hint = "".join(f" Is it {near!r}?" for near in get_close_matches(name, names, 1))
+    return f"VAETransformer got an unexpected keyword argument {name!r}.{hint}"
 
 
 def _row_sample(n_rows, n_columns):

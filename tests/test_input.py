@@ -740,6 +740,19 @@ def test_unknown_keyword_arguments(name):
         small(**{name: 3}).fit(rows())
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("svd_solver", " PCA's has no counterpart here: leave it out"),
+        ("n_component", r" Is it 'n_components'\?$"),
+        ("foo", "$"),
+    ],
+)
+def test_parameters_that_are_nearly_some(name, hint):
+    with pytest.raises(TypeError, match=rf"unexpected keyword argument '{name}'\.{hint}"):
+        VAETransformer(2, **{name: 1})
+
+
 def test_unknown_names_of_the_net():
     with pytest.raises((ValueError, TypeError), match="wait_decay"):
         small(optimizer__wait_decay=0.1).fit(rows())
