@@ -1,5 +1,7 @@
 """X as the estimator takes it: scikit-learn's checks, with every problem located."""
 
+from numbers import Integral
+
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
@@ -130,6 +132,12 @@ class SparseRows:
     def __getitem__(self, rows):
         """The rows of a slice or of an array of indices, as an ndarray."""
         return self._matrix[rows].toarray()
+
+
+def check_count(name, count, least=1):
+    """Raise a ValueError where what is called `name` is no int of at least so many."""
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < least:
+        raise ValueError(f"{name} must be an int of at least {least}, got {count!r}.")
 
 
 def float_dtype(X):

@@ -130,8 +130,8 @@ def _made(factory, kind, name, size):
         part = deepcopy(factory(size))
     except TypeError as error:
         raise TypeError(
-            f"{name} must be a factory that is called with one number, {size} here; {factory!r} "
-            f"says: {error}"
+            f"{name} could not be made by {factory!r}, which is called with one number, {size} "
+            f"here: {error}"
         ) from error
     if not isinstance(part, kind):
         raise TypeError(

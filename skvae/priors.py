@@ -5,7 +5,6 @@ fitted to what the encoder has learned when training is over.
 """
 
 import math
-from numbers import Integral
 
 import numpy as np
 import torch
@@ -19,6 +18,8 @@ from torch.distributions import (
     Normal,
     kl_divergence,
 )
+
+from ._input import check_count
 
 # Numbers of components that a fitted mixture is chosen from, by the Bayesian criterion.
 _FITTED_SIZES = 1, 2, 5, 10, 20, 40
@@ -145,7 +146,7 @@ class Mixture(Prior):
             raise ValueError(
                 f"covariance_type of a Mixture must be 'diag' or 'full', got {covariance_type!r}."
             )
-        _check_count(self, "n_mixture_components", n_mixture_components)
+        check_count("n_mixture_components of a Mixture", n_mixture_components)
         size = n_mixture_components, n_components
         self.covariance_type = covariance_type
         self.logits = nn.Parameter(torch.zeros(n_mixture_components))
@@ -209,7 +210,7 @@ class VampPrior(Prior):
 
     def __init__(self, n_components, *, n_pseudo_inputs=100):
         super().__init__()
-        _check_count(self, "n_pseudo_inputs", n_pseudo_inputs)
+        check_count("n_pseudo_inputs of a VampPrior", n_pseudo_inputs)
         self.register_buffer("loc", torch.zeros(1, n_components))
         self.register_buffer("scale", torch.ones(1, n_components))
         shares = torch.full((1 + n_pseudo_inputs,), (1 - _NORMAL_SHARE) / n_pseudo_inputs)
@@ -267,9 +268,9 @@ class Flow(Prior):
 
     def __init__(self, n_components, *, transforms=3, hidden_features=(64, 64)):
         super().__init__()
-        _check_count(self, "transforms", transforms)
+        check_count("transforms of a Flow", transforms)
         for size in hidden_features:
-            _check_count(self, "each of hidden_features", size)
+            check_count("each of hidden_features of a Flow", size)
         try:
             from zuko.flows import NSF
         except ImportError as error:
@@ -343,13 +344,6 @@ class FittedMixture(StandardNormal):
 
     def set_extra_state(self, state):
         self.mixture = state
-
-
-def _check_count(prior, name, count):
-    if type(count) is bool or not isinstance(count, Integral) or count < 1:
-        raise ValueError(
-            f"{name} of a {type(prior).__name__} must be an int of at least 1, got {count!r}."
-        )
 
 
 def _draws(posterior, n_mixture_components=1, each=1):

@@ -31,7 +31,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from ._input import FLOATS, checked_rows, column_namer, float_dtype
+from ._input import FLOATS, check_count, checked_rows, column_namer, float_dtype
 from ._keeping import kept_on_failure
 from ._random import draw_seed, scoped_seed
 from .assembly import SKORCH_PREFIXES, finish, streamed_net, trained_net
@@ -704,7 +704,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         condition as columns, None without; of a fit that starts anew what these are is learnt."""
         weight = None
         if sample_weight is not None:
-            weight = _checked_weight(sample_weight, X, least=2 if reset else 1)
+            weight = _checked_weight(sample_weight, X, starts=reset)
         if reset:
             self._conditions = None
             if condition is not None:
@@ -927,7 +927,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             has another number of rows than one and an `n_samples` above 1.
         """
         check_is_fitted(self)
-        _check_count("n_samples", n_samples)
+        check_count("n_samples", n_samples)
         _check_bool("noise", noise)
         n_samples = self._n_samples_under(condition, n_samples)
         likelihood = self.net_.module_.likelihood
@@ -1003,7 +1003,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             n_features), a row's draws one below the other.
         """
         X = self._encodable(X)
-        _check_count("n_draws", n_draws)
+        check_count("n_draws", n_draws)
         _check_bool("decode", decode)
         random = np.random.RandomState(self._draw_seed(random_state))
         noise = random.normal(size=(len(X), n_draws, self.n_components_))
@@ -1045,7 +1045,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 f"X has {len(T)} rows and X_end has {len(T_end)}; interpolate needs as many, each "
                 "row of X the beginning and that of X_end the end."
             )
-        _check_count("n_steps", n_steps)
+        check_count("n_steps", n_steps)
         part = np.linspace(0, 1, n_steps, dtype=T.dtype)[:, None]
         between = (1 - part) * T[:, None] + part * T_end[:, None]
         latents = self.coordinates_.to_latent(between.reshape(-1, T.shape[1]).astype(np.float64))
@@ -1088,7 +1088,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         P.-A. Mattei, J. Frellsen, "MIWAE", ICML 2019, section 4.
         """
         given, X = X, self._encodable(X)
-        _check_count("n_draws", n_draws)
+        check_count("n_draws", n_draws)
         _check_bool("draw", draw)
         if not isinstance(X, np.ndarray):
             X = X[:]
@@ -1202,7 +1202,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             )
         C = self._conditions_of(condition, len(X))
         n_draws = self.n_importance_samples if n_draws is None else n_draws
-        _check_count("n_draws", n_draws)
+        check_count("n_draws", n_draws)
         return column_scores(self.net_, X, self._seed, n_draws, _torch_dtype(X), C)
 
     def score_details(self, X, n_repeats=10, *, condition=None):
@@ -1242,8 +1242,7 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         A. Kong, J. Liu, W. Wong, "Sequential Imputations and Bayesian Missing Data Problems", JASA
         89, 1994 (effective sample size); Y. Burda, R. Grosse, R. Salakhutdinov, ICLR 2016.
         """
-        if not isinstance(n_repeats, Integral) or n_repeats < 2:
-            raise ValueError(f"n_repeats must be an int of at least 2, got {n_repeats!r}.")
+        check_count("n_repeats", n_repeats, least=2)
         X = self._scorable(X)
         C = self._conditions_of(condition, len(X))
         log_prob, size = self._importance_scores(X, self._seed, C)
@@ -1481,15 +1480,19 @@ def _row_sample(n_rows, n_columns):
     return RowSample(min(n_rows, max(_NOISE_ROWS, _MEASURED_VALUES // n_columns)))
 
 
-def _checked_weight(sample_weight, X, least):
+def _checked_weight(sample_weight, X, starts):
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     n_kept, total = (weight > 0).sum(), weight.sum()
-    if n_kept < least or (least > 1 and total < least):
-        needed = "at least two rows are" if least > 1 else "a row is"
+    message = (
+        f"sample_weight says how often each row counts; it has {n_kept} entries above zero and "
+        f"sums to {total:g}"
+    )
+    if n_kept == 0:
+        raise ValueError(f"{message}: no row is left. Give rows that count a weight above zero.")
+    if starts and (n_kept < 2 or total < 2):
         raise ValueError(
-            f"sample_weight says how often each row counts; it has {n_kept} entries above zero and "
-            f"sums to {total:g}: {needed} needed. Weights that sum to one are to be multiplied by "
-            "the number of rows."
+            f"{message}: at least two rows are needed. Weights that sum to one are to be "
+            "multiplied by the number of rows."
         )
     return _unless_ones(weight)
 
@@ -1501,11 +1504,6 @@ def _unless_ones(weight):
 
 def _alike(a, b):
     return np.array_equal(np.asarray(a, dtype=object), np.asarray(b, dtype=object))
-
-
-def _check_count(name, count):
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"{name} must be an int of at least 1, got {count!r}.")
 
 
 def _check_bool(name, value):

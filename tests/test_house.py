@@ -53,6 +53,7 @@ FLOORS = {
     "likelihoods.real": 1.1,
     "likelihoods.unit": 1.1,
     "likelihoods.counts": 1.1,
+    "likelihoods.count_laws": 1.0,
     "likelihoods.categories": 1.1,
     "likelihoods.mixed": 1.1,
     "likelihoods.quantile": 1.15,

@@ -153,6 +153,18 @@ def test_free_bits_keep_latents_that_a_large_beta_switches_off():
     assert kept.elbo(X).kl.mean(axis=0).min() > 0.2
 
 
+@pytest.mark.parametrize(
+    ("max_epochs", "early_stopping", "n_judged"), [(1, True, 50), (1, False, 300), (0, True, 300)]
+)
+def test_the_more_rows_are_judged_the_fewer_draws_of_each(max_epochs, early_stopping, n_judged):
+    """Those that are held out or, where none is, all: the start of counts is searched by these."""
+    counts = np.random.RandomState(0).poisson(3.0, size=(300, 4))
+    model = VAETransformer(
+        1, likelihood="poisson", max_epochs=max_epochs, early_stopping=early_stopping
+    )
+    assert model.fit(counts).net_.n_valid_draws == 500 // n_judged
+
+
 def test_training_with_several_draws_maximizes_their_bound():
     vae = VAETransformer(K, n_importance_samples_train=3, max_epochs=2, random_state=0).fit(X)
     net = vae.net_

@@ -236,7 +236,9 @@ def test_units_of_a_flow_that_has_none():
 
 def test_options_that_a_prior_does_not_have():
     for prior in (partial(Mixture, n_components=3), partial(VampPrior, n_inputs=3), lambda: None):
-        with pytest.raises(TypeError, match=f"prior must be a factory .* one number, {K} here"):
+        with pytest.raises(
+            TypeError, match=f"prior could not be made by .* one number, {K} here: "
+        ):
             VAETransformer(K, prior=prior).fit(rows())
 
 

@@ -285,7 +285,7 @@ def test_a_later_chunk_may_be_a_single_row():
     stream.partial_fit(X[:1], sample_weight=[2.0])
     stream.partial_fit(X[:3], sample_weight=[0, 0.5, 0])
     assert np.isfinite(stream.score(X))
-    with pytest.raises(ValueError, match=r"non-zero|a row is needed"):
+    with pytest.raises(ValueError, match=r"non-zero|no row is left"):
         stream.partial_fit(X[:2], sample_weight=[0, 0])
 
 

@@ -1,8 +1,8 @@
 """diagnose: what a fitted model's latents, bounds, training and columns say, and what is wrong."""
 
 from dataclasses import replace
-from numbers import Integral
 
+from .._input import check_count
 from .._random import draw_seed
 from ..findings import findings_of
 from ..scores import bounds
@@ -79,8 +79,7 @@ def diagnose(
     >>> diagnose(vae, X).warnings
     ()
     """
-    if not isinstance(n_draws, Integral) or n_draws < 2:
-        raise ValueError(f"n_draws must be an int of at least 2, got {n_draws!r}.")
+    check_count("n_draws", n_draws, least=2)
     if condition_train is not None and X_train is None:
         raise ValueError("condition_train is that of the rows X_train, and X_train is None.")
     before, model = steps_and_vae(estimator, "diagnose")

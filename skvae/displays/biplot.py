@@ -4,11 +4,11 @@ import numpy as np
 from sklearn.isotonic import isotonic_regression
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from .._input import check_count
 from .columns import shortened
 from .fitted import Fitted
 from .latent_space import LatentSpaceDisplay
 from .loadings import loadings_of
-from .panels import checked_count
 
 # Characters of a name, and the part of the Axes that limits leave to it.
 _LONGEST, _WIDEST = 18, 0.3
@@ -109,7 +109,7 @@ class BiplotDisplay:
             Without matplotlib.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        checked_count("max_features", max_features)
+        check_count("max_features", max_features)
         fitted = Fitted(estimator, cls.__name__, condition=condition)
         chosen = fitted.components(components, 2)
         if len(chosen) != 2:

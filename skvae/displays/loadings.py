@@ -3,9 +3,10 @@
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from .._input import check_count
 from .columns import Columns, shortened
 from .fitted import Fitted
-from .panels import checked_count, checked_image_shape, draw_images, one_axes
+from .panels import checked_image_shape, draw_images, one_axes
 
 _MOST_COMPONENTS = 32
 _MOST_ROWS = 2000
@@ -107,7 +108,7 @@ class LoadingsDisplay:
             Without matplotlib.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        checked_count("max_features", max_features)
+        check_count("max_features", max_features)
         fitted = Fitted(estimator, cls.__name__, condition=condition)
         default = list(range(min(fitted.n_components, 8)))
         chosen = fitted.components(components, _MOST_COMPONENTS, default)

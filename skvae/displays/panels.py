@@ -1,7 +1,5 @@
 """Axes to draw on: one, several in a grid, and a grid of images in one."""
 
-from numbers import Integral
-
 import numpy as np
 
 
@@ -95,13 +93,6 @@ def is_last_row(panel):
     """Whether an Axes is at the bottom of its grid, or in none."""
     spec = panel.get_subplotspec()
     return spec is None or spec.is_last_row()
-
-
-def checked_count(name, count):
-    """A number of things to draw, at least one."""
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"{name} must be an int of at least 1, got {count!r}.")
-    return int(count)
 
 
 def range_of(images):

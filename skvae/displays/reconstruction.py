@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from .._input import check_count
 from ..moments import some_rows
 from ..tables import is_frame
 from .colours import OKABE_ITO
@@ -11,7 +12,6 @@ from .columns import Columns, n_columns_of, shortened
 from .fitted import Fitted, dense
 from .marginals import label_values
 from .panels import (
-    checked_count,
     checked_image_shape,
     draw_images,
     one_axes,
@@ -256,7 +256,7 @@ class ReconstructionDisplay:
         return wrong / by_guess if by_guess > 0 else np.nan
 
     def _plot_images(self, ax, n_images, options):
-        n_images = checked_count("n_images", n_images)
+        check_count("n_images", n_images)
         pairs = np.stack([self.X[:n_images], self.X_reconstructed[:n_images]])
         n_images = pairs.shape[1]
         ax = one_axes(ax, (1.4 + 0.75 * n_images, 1.8))

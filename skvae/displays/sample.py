@@ -3,11 +3,11 @@
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from .._input import check_count
 from .columns import Columns, n_columns_of, shortened
 from .fitted import Fitted
 from .marginals import distance, draw_marginals
 from .panels import (
-    checked_count,
     checked_image_shape,
     draw_images,
     one_axes,
@@ -132,7 +132,7 @@ class SampleDisplay:
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         if n_samples is not None:
-            checked_count("n_samples", n_samples)
+            check_count("n_samples", n_samples)
         fitted = Fitted(estimator, cls.__name__, generative=True, condition=condition)
         X = fitted.some(X)
         shown = fitted.shown(X)

@@ -5,11 +5,11 @@ from numbers import Real
 import numpy as np
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from .._input import check_count
 from .colours import OKABE_ITO
 from .columns import Columns, shortened
 from .fitted import Fitted
 from .panels import (
-    checked_count,
     checked_image_shape,
     draw_images,
     is_last_row,
@@ -144,11 +144,10 @@ class TraversalDisplay:
             Without matplotlib.
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        if not isinstance(n_steps, int | np.integer) or n_steps < 2:
-            raise ValueError(f"n_steps must be an int of at least 2, got {n_steps!r}.")
+        check_count("n_steps", n_steps, least=2)
         if not isinstance(reach, Real) or not 0 < reach < np.inf:
             raise ValueError(f"reach must be a finite number above 0, got {reach!r}.")
-        checked_count("max_features", max_features)
+        check_count("max_features", max_features)
         fitted = Fitted(estimator, cls.__name__, condition=condition)
         default = list(range(min(fitted.n_components, 8)))
         chosen = fitted.components(components, _MOST_COMPONENTS, default)

@@ -1,4 +1,4 @@
-"""Laws of counts."""
+"""Columns of counts."""
 
 import math
 
@@ -6,11 +6,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.distributions import Binomial, Distribution
+from torch.distributions import Binomial
 from torch.distributions import Categorical as CategoricalLaw
-from torch.distributions import NegativeBinomial as NegativeBinomialLaw
 from torch.distributions import Poisson as PoissonLaw
 
+from .count_laws import StableNegativeBinomial, ZeroInflated
 from .likelihood import LAW_NOISE_FLOOR, Likelihood, fill, refuse
 
 # float32 has no larger odd numbers, and log-factorials of larger ones lose whole nats in it.
@@ -62,8 +62,10 @@ class _Counts(Likelihood):
 
     def __init__(self, n_features):
         super().__init__(n_features)
-        for name in ("offset", "ceiling", "feature_mid"):
+        for name in ("offset", "feature_mid"):
             self.register_buffer(name, torch.zeros(n_features), persistent=False)
+        # The least and the largest log rates.
+        self.register_buffer("reach", torch.zeros(2, n_features), persistent=False)
         self.register_buffer("feature_unit", torch.ones(n_features), persistent=False)
         self.median_total, self.totals = 1.0, np.ones(1)
         self._largest = 0.0
@@ -75,7 +77,8 @@ class _Counts(Likelihood):
 
     def _fill_buffers(self):
         fill(self.offset, self._offset)
-        fill(self.ceiling, self._ceiling)
+        fill(self.reach[0], _LEAST_LOG_RATE)
+        fill(self.reach[1], self._ceiling)
         fill(self.feature_mid, self.feature_centre)
         fill(self.feature_unit, self.feature_scale)
 
@@ -99,8 +102,9 @@ class _Counts(Likelihood):
             self._mean = self.median_total * np.exp(self._offset)
         self._largest = float(X.max())
         # A share of the row's total is bounded by itself.
-        bound = np.full(X.shape[1], np.inf)
-        self._ceiling = bound if self.library_size else np.log1p(X.max(axis=0)) + _ABOVE_LARGEST
+        unbounded = np.full(X.shape[1], np.inf)
+        largest = np.log1p(X.max(axis=0)) + _ABOVE_LARGEST
+        self._ceiling = unbounded if self.library_size else largest
         features = self.start_rows(X)
         self.feature_centre = features.mean(axis=0)
         deviation = features.std(axis=0)
@@ -157,7 +161,7 @@ class _Counts(Likelihood):
         if self.library_size:
             total = torch.as_tensor(self.median_total if total is None else total).to(logits)
             logits = F.log_softmax(logits, -1) + total.clamp(min=1.0).log()
-        return logits.clamp(min=_LEAST_LOG_RATE).minimum(self.ceiling)
+        return logits.clamp(*self.reach)
 
     def least_noise(self):
         # The variance of log(1 + x) under Poisson's law, to first order.
@@ -178,13 +182,12 @@ class _Counts(Likelihood):
 class Poisson(_Counts):
     """p(x_j|z) = Poisson(rate_j(z)): counts whose variance is their mean; a mass.
 
-    log rate_j = log(column mean) + output_j, cut at -20 below and at 1 above the logarithm of one
+    log rate_j = log(column mean) + output_j, cut at -20 below, and at 1 above the logarithm of one
     more than the column's largest training count: exp would make thousands of the latents of a row
-    unlike all others. With `library_size=True`
-    rate_j = total * softmax(log(column share) + output)_j with the row's own total as exposure: a
-    row's expected total is that, and its score, which pays for the total too, may be ranked only
-    with other laws of this kind. The default is False: a law of x itself, which may be ranked with
-    others.
+    unlike all others. With `library_size=True` rate_j = total * softmax(log(column share) +
+    output)_j with the row's own total as exposure, which is bound enough: a row's expected total is
+    that, and its score, which pays for the total too, may be ranked only with other laws of this
+    kind. The default is False: a law of x itself, which may be ranked with others.
 
     It starts from PCA of log(1 + x): its posterior, at a noise that is searched, for the encoder,
     the log means as bias, and its loadings, times the root of (1 + mean) / mean and one scalar.
@@ -385,82 +388,6 @@ class Multinomial(_Counts):
 
     def decoder_start(self, start):
         return self._weight(start), np.zeros(self.n_features)
-
-
-class StableNegativeBinomial(NegativeBinomialLaw):
-    """torch's, with log-probabilities that single precision does not spoil.
-
-    The logarithms of Gamma(r + x) and Gamma(r) are, of an r near Poisson's law, ten thousand times
-    what their difference leaves beside the other terms: torch's float32 is off by a thousandth of
-    a nat in each cell, and always in one direction.
-    """
-
-    def log_prob(self, value):
-        r, logits = self.total_count, self.logits
-        arrangements = _log_rising(r, value) - torch.lgamma(value + 1)
-        return arrangements + value * F.logsigmoid(logits) + r * F.logsigmoid(-logits)
-
-
-def _log_rising(r, x):
-    """log Gamma(r + x) / Gamma(r), to 3e-10, or what the precision allows.
-
-    By Stirling's series at r + 8, in which the large terms cancel by hand, less the logarithm of
-    what the eight factors that lead from r + x to there are times those from r.
-
-    References
-    ----------
-    NIST Digital Library of Mathematical Functions, equations 5.5.1 and 5.11.1.
-    """
-    y = r + x
-    # y (y + 1) ... (y + 7), by pairs: half of it at a time stays within single precision.
-    of_y, of_r = y * (y + 7), r * (r + 7)
-    near = torch.log(of_y * (of_y + 6) * (1 / (of_r * (of_r + 6))))
-    near = near + torch.log((of_y + 10) * (of_y + 12) * (1 / ((of_r + 10) * (of_r + 12))))
-
-    def series(v):
-        inverse = 1 / v
-        square = inverse * inverse
-        return inverse * (1 / 12 - square * (1 / 360 - square / 1260))
-
-    far = (y + 7.5) * torch.log1p(x / (r + 8)) + x * (torch.log(r + 8) - 1)
-    return far + series(y + 8) - series(r + 8) - near
-
-
-class ZeroInflated(Distribution):
-    """Zero with the probability sigmoid(logits), else a draw of `counts`.
-
-    Parameters
-    ----------
-    counts : torch.distributions.Distribution
-        Of non-negative integers.
-    logits : tensor of the batch shape
-    """
-
-    has_rsample = False
-
-    def __init__(self, counts, logits):
-        self.counts, self.logits = counts, logits
-        super().__init__(counts.batch_shape, validate_args=False)
-
-    def log_prob(self, value):
-        of_counts = F.logsigmoid(-self.logits) + self.counts.log_prob(value)
-        of_zero = torch.logaddexp(F.logsigmoid(self.logits), of_counts)
-        return torch.where(value == 0, of_zero, of_counts)
-
-    @property
-    def mean(self):
-        return torch.sigmoid(-self.logits) * self.counts.mean
-
-    @property
-    def variance(self):
-        inflation = torch.sigmoid(self.logits)
-        spread = self.counts.variance + inflation * self.counts.mean**2
-        return (1 - inflation) * spread
-
-    @torch.no_grad()
-    def sample(self, sample_shape=()):
-        draws = self.counts.sample(sample_shape)
-        return draws * torch.bernoulli(torch.sigmoid(-self.logits).expand_as(draws))
 
 
 def _excess(X, mean, median_total):
