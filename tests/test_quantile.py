@@ -285,6 +285,20 @@ def test_far_outliers_are_as_many_draws_as_rows(n, outliers, decimals):
     assert draws[np.abs(draws) < 6].std() == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize("share", [0.03, 0.08])
+def test_the_least_amount_is_far_from_none(share):
+    """Of rare amounts, in whole numbers, next to nothing but exactly nothing is drawn."""
+    random = np.random.RandomState(0)
+    x = np.zeros(5000)
+    n = int(share * len(x))
+    x[:n] = np.round(400 + 1600 * random.beta(3, 3, size=n))
+    draws = drawn(x)
+    amounts = draws[draws > 0]
+    assert (amounts < 200).mean() < 0.02
+    assert stats.ks_2samp(amounts, x[:n]).statistic < 0.05
+    assert len(amounts) / len(draws) == pytest.approx(share, abs=0.003)
+
+
 @pytest.mark.parametrize("name", ["lognormal", "t", "expon"])
 def test_heavy_tails_have_no_gaps(name):
     """Held-out rows are as probable as the family's own law has them, but for what 81 quantiles

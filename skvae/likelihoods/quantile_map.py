@@ -14,6 +14,9 @@ _LEAST_ROWS = 10
 _LEAST_PART = 1e-3
 # Where a gap between two values is this part of a piece, it is a piece itself;
 _GAP_PART = 2 / 3
+# beside a heap or an atom where, would they be spread evenly, no row of the piece is there by
+# such a chance;
+_EMPTY_CHANCE = 1e-3
 # in the outermost pieces where it is so many times as wide as all from the median to there, and at
 # most this part of the rows is beyond.
 _TAIL_TIMES = 3.0
@@ -182,7 +185,10 @@ def quantile_map(X, centre, scale):
     n_knots = max(len(knots) for knots, *_ in columns)
     padded = [_padded(knots, scores, n_knots) for knots, scores, *_ in columns]
     knots, scores = (np.stack(arrays) for arrays in zip(*padded, strict=True))
-    left, right = (np.stack(arrays) for arrays in zip(*map(_slopes, knots, scores), strict=True))
+    decimals = np.array([decimals for _, _, decimals, _ in columns])
+    step = np.where(decimals >= 0, 10.0**-decimals / scale, 0.0)
+    slopes = map(_slopes, knots, scores, step)
+    left, right = (np.stack(arrays) for arrays in zip(*slopes, strict=True))
     places = [np.flatnonzero(np.diff(x) == 0) for x in knots]
     atoms = np.full((len(columns), max(map(len, places))), np.inf)
     atom_values, atom_scores = np.full(atoms.shape, np.nan), np.zeros((*atoms.shape, 2))
@@ -190,8 +196,6 @@ def quantile_map(X, centre, scale):
         atom_values[j, : len(at)] = columns[j][3]
         atoms[j, : len(at)] = knots[j, at]
         atom_scores[j, : len(at)] = scores[j, at[:, None] + [0, 1]]
-    decimals = np.array([decimals for _, _, decimals, _ in columns])
-    step = np.where(decimals >= 0, 10.0**-decimals / scale, 0.0)
     tensors = map(torch.from_numpy, (knots, scores, left, right, step, atoms, atom_scores))
     ends = torch.from_numpy((np.stack([X.min(axis=0), X.max(axis=0)]) - centre) / scale)
     maps = QuantileMap(*tensors, limits=torch.empty(0))
@@ -234,7 +238,7 @@ def _column(X, centre, scale):
         edges, below, wanted = edges[order], below[order], wanted[order]
     wanted |= _at_quantiles(below, len(X))
     edges, below = edges[wanted], below[wanted]
-    gaps, tails = _gaps(edges, low, high, rows)
+    gaps, tails = _gaps(edges, below, low, high, rows)
     edges, below = _with_gaps(edges, below, low, high, rows, gaps)
     if tails[1] and edges[-2] == edges[-1]:
         # A single value beyond the gap: half of its first row is in the gap, all others at it.
@@ -290,7 +294,7 @@ def _at_quantiles(below, n_rows):
     return wanted
 
 
-def _gaps(edges, low, high, rows):
+def _gaps(edges, below, low, high, rows):
     """After which values, whose cells are from `low` to `high` and of which `rows` are below, there
     are gaps that are pieces themselves; and whether there is one in the first and the last piece.
     """
@@ -302,13 +306,22 @@ def _gaps(edges, low, high, rows):
     upper = (low[1:] > edges[-2]) & (rows[1:-1] >= (1 - _OUTER_PART) * n_rows)
     upper = np.flatnonzero(upper & (gaps > _TAIL_TIMES * (high[:-1] - low[middle])))[:1]
     found = [*lower, *upper]
-    for begin, end in pairwise(edges[1:-1]):
+    # Pieces of one value.
+    place = np.minimum(np.searchsorted(low, edges[:-1]), len(low) - 1)
+    single = (low[place] == edges[:-1]) & (high[place] == edges[1:])
+    for i, (begin, end) in enumerate(pairwise(edges[1:-1]), start=1):
         # Of all that have a part in the piece: an edge may be within a gap.
         first = max(0, np.searchsorted(low, begin, side="right") - 1)
         last = min(len(gaps), np.searchsorted(high, end))
         parts = np.minimum(low[first + 1 : last + 1], end) - np.maximum(high[first:last], begin)
-        if len(parts) and parts.max() > _GAP_PART * (end - begin):
-            found.append(first + parts.argmax())
+        if not len(parts) or begin == end:
+            continue
+        parts = parts / (end - begin)
+        wide = parts > _GAP_PART
+        empty = (1 - parts) ** (below[i + 1] - below[i]) < _EMPTY_CHANCE
+        wide[0] |= single[i - 1] & empty[0]
+        wide[-1] |= single[i + 1] & empty[-1]
+        found.extend(first + np.flatnonzero(wide))
     return np.unique(np.array(found, dtype=int)), (len(lower) > 0, len(upper) > 0)
 
 
@@ -383,13 +396,15 @@ def _padded(knots, scores, n_knots):
     )
 
 
-def _slopes(knots, scores):
+def _slopes(knots, scores, step):
     """Slopes at the beginning and the end of each piece: the geometric mean of two pieces' where
-    they meet, but a piece's own at atoms and in the tails."""
-    steps = np.diff(knots)
-    flat = steps == 0
-    slopes = np.diff(scores) / np.where(flat, 1.0, steps)
-    joined = ~(flat[1:] | flat[:-1])
+    they meet, but a piece's own beside atoms, beside single values of columns that are rounded to
+    `step`, and in the tails."""
+    widths = np.diff(knots)
+    slopes = np.diff(scores) / np.where(widths == 0, 1.0, widths)
+    # Many rows at one value say nothing of how many are near it.
+    single = widths < 1.5 * step if step > 0 else widths == 0
+    joined = ~(single[1:] | single[:-1])
     joined[0] = False
     mean = np.sqrt(slopes[1:] * slopes[:-1])
     left, right = slopes.copy(), slopes.copy()
