@@ -22,6 +22,8 @@ _STILL_STEEP, _STILL_GAINING = 0.5, 0.1
 _LEAST_EFFECTIVE = 10
 # Part of the rows that have a column's noise at its floor.
 _PART_AT_FLOOR = 0.1
+# Part of the columns that a law does not fit from which it is a fault of the model.
+_PART_OFF = 0.01
 _NAMED_COLUMNS = 3
 
 
@@ -242,7 +244,8 @@ def _wrong_likelihood(model, measured):
         cures.append("or training (max_epochs=0 leaves the model linear), which bends the means")
     # Any noise at all is too much for a column that does not vary.
     constant = np.array([kind == "constant" for kind in measured.column_kinds])
-    severity = "note" if worse or constant[off].all() else "warning"
+    few = off.mean() < _PART_OFF
+    severity = "note" if worse or few or constant[off].all() else "warning"
     return Finding("wrong_likelihood", severity, words, "; ".join(cures))
 
 
@@ -250,22 +253,24 @@ def _laws_instead(measured, off):
     """What to take as law of columns that are off, the advice for most of them first."""
     cures = []
     for j in np.flatnonzero(off):
-        law = measured.laws[j]
-        if measured.column_kinds[j] == "constant":
+        law, kind = measured.laws[j], measured.column_kinds[j]
+        if kind == "constant":
             cure = "leave out columns that are constant in X"
         elif measured.drowned[j]:
             cure = (
                 "columns beside which the one noise variance of all is large: scale X, as by "
                 "StandardScaler, or likelihood='diagonal_gaussian'"
             )
-        elif law in _OF_ANY_SHAPE:
+        elif law in _OF_ANY_SHAPE or (kind == "binary" and law == "bernoulli"):
             cure = (
                 "rows of the kind that the model was fitted to, if these are others (its law has "
                 "any shape, and comes back there); else more n_components or max_epochs"
             )
-        elif measured.column_kinds[j] == "binary" and law != "bernoulli":
+        elif law in _INSTEAD_OF_COUNTS and kind in ("binary", "count"):
+            cure = _INSTEAD_OF_COUNTS[law]
+        elif kind == "binary":
             cure = "likelihood 'bernoulli' for columns of 0 and 1"
-        elif measured.column_kinds[j] == "count" and law not in _OF_COUNTS:
+        elif kind == "count":
             cure = "likelihood 'negative_binomial' for counts, or 'quantile_gaussian'"
         else:
             cure = "likelihood='quantile_gaussian', which takes columns of any shape"
@@ -273,7 +278,15 @@ def _laws_instead(measured, off):
     return sorted(set(cures), key=lambda cure: (-cures.count(cure), cure))
 
 
-_OF_COUNTS = "negative_binomial", "zero_inflated_negative_binomial", "multinomial"
+_INSTEAD_OF_COUNTS = {
+    "poisson": "likelihood 'negative_binomial' for counts that vary more than Poisson's",
+    "negative_binomial": "likelihood 'zero_inflated_negative_binomial' where zeros are too many, "
+    "else more n_components or max_epochs",
+    "zero_inflated_negative_binomial": "more n_components or max_epochs (no law of counts here has "
+    "more shapes; 'quantile_gaussian' has, for few columns)",
+    "multinomial": "likelihood='negative_binomial', which lets counts vary more (and scores the "
+    "rows' totals too)",
+}
 _OF_ANY_SHAPE = "quantile_gaussian", "categorical"
 
 
@@ -283,18 +296,23 @@ def _prior_mismatch(model, measured):
     only_samples = measured.samples.off & ~measured.replicates.off
     if not (large or only_samples.any()):
         return None
-    words = "p(z) is not where the encoder puts the rows: "
+    saved = (
+        f"a mixture fitted to it would save {gain:.3g} ± {error:.2g} of the {measured.kl:.3g} nats "
+        "of KL, on rows that it has not seen"
+    )
+    apart = (
+        f"{only_samples.sum()} of {len(only_samples)} columns of samples are off that come back at the rows' own latents "
+        f"({_called(measured, only_samples, measured.samples.distance)})"
+    )
     if large:
-        words += (
-            f"a mixture fitted to it would save {gain:.3g} ± {error:.2g} of the "
-            f"{measured.kl:.3g} nats of KL, on rows that it has not seen. "
+        words = f"p(z) is not where the encoder puts the rows: {saved}. "
+        words += f"And {apart}. " if only_samples.any() else ""
+        words += "This spoils samples and scores; `transform` it leaves as it is."
+    else:
+        words = (
+            f"p(z) is not quite where the encoder puts the rows: {apart}. This spoils samples; to "
+            f"scores it is no matter ({saved})."
         )
-    if only_samples.any():
-        words += (
-            f"Samples have {only_samples.sum()} columns off that come back at the rows' own "
-            f"latents ({_called(measured, only_samples, measured.samples.distance)}). "
-        )
-    words += "This spoils samples and scores; `transform` it leaves as it is."
     # More of the KL term is spent on where rows are not than on telling them apart.
     severity = "warning" if large and gain > measured.kl / 2 else "note"
     cures = []

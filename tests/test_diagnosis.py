@@ -26,7 +26,7 @@ from skvae import PosteriorCollapseWarning, VAEOutlierDetector, VAETransformer, 
 from skvae.aggregate import aggregate, gain_of_fitted_prior
 from skvae.findings import findings_of
 from skvae.likelihoods import COLUMN_NOISE_FLOOR, LIKELIHOODS
-from skvae.marginal_checks import LEAST_DISTANCE, compare_marginals
+from skvae.marginal_checks import LEAST_DISTANCE, MarginalCheck, compare_marginals
 from skvae.reports import Message, Section, as_html, as_text
 from skvae.scores import bounds, elbo_terms, importance_scores
 
@@ -460,6 +460,32 @@ class TestFaults:
         assert finding.name == "wrong_likelihood"
         assert "quantile_gaussian" in finding.cure and "bernoulli" in finding.cure
 
+    @pytest.mark.parametrize("kind", ["binary", "count"])
+    @pytest.mark.parametrize(
+        ("law", "cure"),
+        [
+            ("poisson", "'negative_binomial'"),
+            ("negative_binomial", "'zero_inflated_negative_binomial'"),
+            ("zero_inflated_negative_binomial", "n_components"),
+            ("multinomial", "'negative_binomial'"),
+        ],
+    )
+    def test_a_law_of_counts_is_replaced_by_one_of_counts(self, iris_model, kind, law, cure):
+        """And a column in a hundred is no fault of the model."""
+        diagnosis = diagnose(iris_model, IRIS, n_draws=10)
+        for n_columns, severity in ((200, "note"), (50, "warning")):
+            off = np.arange(n_columns) == 7
+            part = MarginalCheck(np.where(off, 0.4, 0.0), np.where(off, 0.0, 1.0))
+            columns = {"laws": [law] * n_columns, "column_kinds": [kind] * n_columns}
+            columns |= {"drowned": np.zeros(n_columns, dtype=bool), "replicates": part}
+            columns |= {"feature_names": [f"x{j}" for j in range(n_columns)], "samples": part}
+            columns |= {"noise_at_floor": np.zeros(n_columns), "linear_gain": 0.0}
+            found = findings_of(iris_model, replace(diagnosis, **columns))
+            (finding,) = (finding for finding in found if finding.name == "wrong_likelihood")
+            assert finding.severity == severity
+            assert finding.cure.startswith(("likelihood", "more")) and cure in finding.cure
+            assert "bernoulli" not in finding.cure
+
     def test_columns_beside_which_the_shared_noise_is_large(self):
         X = linear_rows(300, 2, 6) * [1, 1, 1, 1, 1, 0.01]
         (finding,) = diagnose(zero_epochs(2).fit(X), X).warnings
@@ -565,6 +591,19 @@ class TestFaults:
         mended = diagnose(zero_epochs(2, prior="fitted").fit(X), X)
         assert "prior_mismatch" not in names(mended.findings)
         assert mended.elbo - diagnosis.elbo == pytest.approx(diagnosis.prior_gain, abs=0.15)
+
+    def test_samples_that_are_off_where_kl_does_not_show_it(self, iris_model):
+        diagnosis = diagnose(iris_model, IRIS, n_draws=10)
+        samples = MarginalCheck(np.array([0.3, 0, 0, 0]), np.array([0.0, 1, 1, 1]))
+        kept = MarginalCheck(np.zeros(4), np.ones(4))
+        plain = {"replicates": kept, "samples": samples, "kl": 2.0, "prior_gain_error": 0.1}
+        for gain, severity, said in ((-0.2, "note", "no matter"), (1.5, "warning", "scores; `")):
+            measured = replace(diagnosis, **plain, prior_gain=gain)
+            found = {finding.name: finding for finding in findings_of(iris_model, measured)}
+            finding = found["prior_mismatch"]
+            assert finding.severity == severity
+            assert said in finding.words and "1 of 4 columns of samples" in finding.words
+            assert f"{gain:.3g} ± 0.1" in finding.words
 
     def test_components_that_rows_do_not_vary_along_are_no_fault(self):
         X = np.random.RandomState(0).normal(size=(100, 6))
