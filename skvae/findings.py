@@ -301,8 +301,8 @@ def _prior_mismatch(model, measured):
         "of KL, on rows that it has not seen"
     )
     apart = (
-        f"{only_samples.sum()} of {len(only_samples)} columns of samples are off that come back at the rows' own latents "
-        f"({_called(measured, only_samples, measured.samples.distance)})"
+        f"{only_samples.sum()} of {len(only_samples)} columns of samples are off that come back at "
+        f"the rows' own latents ({_called(measured, only_samples, measured.samples.distance)})"
     )
     if large:
         words = f"p(z) is not where the encoder puts the rows: {saved}. "
