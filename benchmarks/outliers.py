@@ -1,7 +1,7 @@
 """Outliers: AUROC on ADBench sets, with clean and with contaminated training rows, and how often
 the explanation names the column that was changed.
 
-    python benchmarks/outliers.py [--full] [--parts protocol,halves,contaminated,explain]
+    python benchmarks/outliers.py [--full] [--parts protocol,halves,contaminated,unlabelled,explain]
         [--methods "VAEOutlierDetector;kNN"] [--sets glass,wine] [--threads 2]
 
 All methods have one configuration for all sets, and learn from normal rows (except where it says
@@ -17,6 +17,9 @@ halves        Rows shuffled, none drawn twice; half of the normal rows trains. F
 contaminated  As "halves", once more with outliers among the training rows, a twentieth of them (but
               no more than half of the outliers there are): what is lost by that, on the same test
               rows, none of which trained. Three seeds.
+unlabelled    All rows of a set, outliers included, are the fit's, which judges them (as
+              `fit_predict` does). Three seeds of sets with fewer than 1,000 rows, one of the
+              others.
 explain       Half of the rows of a table trains. In each of at most 300 others, one random column
               is shifted up or down by 5 residual standard deviations of a regression of it on the
               others (ExtraTreesRegressor, cross-validated on the training rows). "Found": the part
@@ -24,11 +27,13 @@ explain       Half of the rows of a table trains. In each of at most 300 others,
               log p(x_j | the others) of a single Gaussian of the training rows. The tables are
               those of which each column has at least a hundred values, and two of fewer.
 
-VAEOutlierDetector has its defaults; "support .9" has support_fraction=0.9. "pPCA" is the likelihood
-of PCA with the components of 90 % of the variance. GaussianMixture has full covariances and
-reg_covar=0.01, of 20 components (at most a tenth of the rows), or of 1, 2, 3, 5, 10 or 20 by the
-Bayesian information criterion. kNN is the distance to the fifth neighbour; IsolationForest and
-LocalOutlierFactor are as they come. ECOD and VAE are PyOD's, as they come, where it is installed.
+VAEOutlierDetector has its defaults; "support .9" has support_fraction=0.9; with "by others" rows
+are judged by a fit to the half that they are not in (`cross_val_predict` of `decision_function`).
+"pPCA" is the likelihood of PCA with the components of 90 % of the variance. GaussianMixture has
+full covariances and reg_covar=0.01, of 20 components (at most a tenth of the rows), or of 1, 2, 3,
+5, 10 or 20 by the Bayesian information criterion. kNN is the distance to the fifth neighbour (of
+the other rows); IsolationForest and LocalOutlierFactor are as they come. ECOD and VAE are PyOD's,
+as they come, where it is installed.
 
 Quick mode: four small sets and tables, one seed.
 """
@@ -50,7 +55,7 @@ from sklearn.ensemble import ExtraTreesRegressor, IsolationForest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -119,6 +124,12 @@ def detector(train, test, seed, support_fraction=1.0):
     return -model.fit(train).score_samples(test)
 
 
+def detector_by_others(train, test, seed):
+    model = VAEOutlierDetector(support_fraction=0.9, random_state=seed)
+    halves = KFold(2, shuffle=True, random_state=seed)
+    return -cross_val_predict(model, train, cv=halves, method="decision_function")
+
+
 def ppca(train, test, seed):
     return -PCA(0.9, svd_solver="full").fit(train).score_samples(test)
 
@@ -136,7 +147,10 @@ def gaussian_mixture_by_bic(train, test, seed):
 
 
 def neighbours(train, test, seed):
-    return NearestNeighbors(n_neighbors=5).fit(train).kneighbors(test)[0][:, -1]
+    fit = NearestNeighbors(n_neighbors=5).fit(train)
+    # Of the fit's own rows, which are no neighbours of themselves.
+    distances = fit.kneighbors() if test is train else fit.kneighbors(test)
+    return distances[0][:, -1]
 
 
 def isolation_forest(train, test, seed):
@@ -144,6 +158,8 @@ def isolation_forest(train, test, seed):
 
 
 def local_outlier_factor(train, test, seed):
+    if test is train:
+        return -LocalOutlierFactor().fit(train).negative_outlier_factor_
     return -LocalOutlierFactor(novelty=True).fit(train).score_samples(test)
 
 
@@ -159,9 +175,12 @@ def pyod_vae(train, test, seed):
     return VAE(random_state=seed, verbose=0).fit(train).decision_function(test)
 
 
+# What has no other test rows than those of the fit.
+OF_OWN_ROWS = ["VAEOutlierDetector, support .9, by others"]
 METHODS = {
     "VAEOutlierDetector": detector,
     "VAEOutlierDetector, support .9": partial(detector, support_fraction=0.9),
+    "VAEOutlierDetector, support .9, by others": detector_by_others,
     "pPCA": ppca,
     "GaussianMixture, 20": gaussian_mixture,
     "GaussianMixture, BIC": gaussian_mixture_by_bic,
@@ -175,7 +194,8 @@ METHODS = {
 
 def auroc(method, train, test, outlier, seed):
     scaler = StandardScaler().fit(train)
-    strange = METHODS[method](scaler.transform(train), scaler.transform(test), seed)
+    scaled = scaler.transform(train)
+    strange = METHODS[method](scaled, scaled if test is train else scaler.transform(test), seed)
     strange = np.nan_to_num(np.asarray(strange, dtype=float), posinf=np.finfo(float).max)
     return 100 * roc_auc_score(outlier, strange)
 
@@ -230,6 +250,11 @@ def contaminated(method, name, seed):
     return {"clean": clean, "auroc": auroc(method, X[train], X[test], outlier[test], seed)}
 
 
+def unlabelled(method, name, seed):
+    X, outlier = load("outliers", name)
+    return {"auroc": auroc(method, X, X, outlier, seed)}
+
+
 # ------------------------------------------------------------ the column that was changed
 
 
@@ -275,7 +300,19 @@ def explain(method, name, seed):
 
 # ------------------------------------------------------------ tables
 
-PARTS = {"protocol": protocol, "halves": halves, "contaminated": contaminated, "explain": explain}
+PARTS = {
+    "protocol": protocol,
+    "halves": halves,
+    "contaminated": contaminated,
+    "unlabelled": unlabelled,
+    "explain": explain,
+}
+
+
+def methods_of(part):
+    if part == "explain":
+        return EXPLANATIONS
+    return {m: how for m, how in METHODS.items() if part == "unlabelled" or m not in OF_OWN_ROWS}
 
 
 def plan(part, full):
@@ -287,6 +324,8 @@ def plan(part, full):
         return dict.fromkeys(names, range(1))
     if part == "protocol":
         return {name: protocol_seeds(name) for name in names}
+    if part == "unlabelled":
+        return {name: range(3 if len(load("outliers", name)[0]) < FEW else 1) for name in names}
     return dict.fromkeys(names, range(5 if part == "halves" else 3))
 
 
@@ -378,7 +417,7 @@ def main():
     except ImportError:
         print("PyOD is not installed: its methods are left out", flush=True)
     for part in arguments.parts.split(","):
-        known = EXPLANATIONS if part == "explain" else METHODS
+        known = methods_of(part)
         methods = [name for name in known if name in (arguments.methods.split(";"))]
         for method in methods or known:
             if method.startswith("PyOD") and "pyod" not in facts["versions"]:

@@ -75,11 +75,9 @@ def checked_rows(
         place = _first_problem(X, allow_missing, getattr(X, "columns", None))
         if place is None:
             raise
-        if not allow_missing and "NaN" in str(error):
-            place += " missing_values='observed' takes such cells as not seen."
         if reset and "could not convert string" in str(error) and hasattr(X, "columns"):
             place += " likelihood='auto' takes tables of numbers, categories and dates."
-        raise type(error)(f"{error}\n{place}") from error
+        raise type(error)(_with_place(error, place, allow_missing)) from error
 
 
 def _rows_of_table(estimator, X, table, reset, allow_missing, handle_unknown):
@@ -98,9 +96,7 @@ def _rows_of_table(estimator, X, table, reset, allow_missing, handle_unknown):
         place = _first_problem(rows, allow_missing, table.names)
         if place is None:
             raise
-        if not allow_missing and "NaN" in str(error):
-            place += " missing_values='observed' takes such cells as not seen."
-        raise ValueError(f"{error}\n{place}") from error
+        raise ValueError(_with_place(error, place, allow_missing)) from error
 
 
 class SparseRows:
@@ -149,6 +145,15 @@ def column_namer(estimator):
     """A function from a column's position to how messages call it: its name where X had names."""
     names = getattr(estimator, "feature_names_in_", None)
     return str if names is None else lambda column: repr(str(names[column]))
+
+
+def _with_place(error, place, allow_missing):
+    """scikit-learn's words, which are many and of other estimators where cells are missing, and the
+    place."""
+    cure = ""
+    if not allow_missing and "NaN" in str(error):
+        cure = "X has missing cells; missing_values='observed' takes them as not seen.\n"
+    return f"{cure}{error}\n{place}"
 
 
 def _first_problem(X, allow_missing, names):

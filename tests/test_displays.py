@@ -773,6 +773,35 @@ def test_sample_of_many_columns_draws_those_that_differ_most(images):
     np.testing.assert_allclose(np.sort(display.distance_), np.sort(apart)[-16:])
 
 
+def test_rare_amounts_are_seen_beside_zeros():
+    """Few values far apart have no bars of less than a pixel, and the zeros do not hide them."""
+    random = np.random.RandomState(0)
+    amounts = random.choice([1672, 1740, 1887, 1902, 1977, 2258], size=(2, 500))
+    X, drawn = np.where(random.uniform(size=(2, 500)) < 0.96, 0, amounts).astype(float)
+    display = SampleDisplay.from_predictions(drawn[:, None], X[:, None])
+    low, high = display.ax_.get_ylim()
+    zeros = [(part == 0).mean() for part in (X, drawn)]
+    assert low == 0 and high < min(zeros) / 10
+    (label,) = display.ax_.texts
+    assert label.get_text() == f"{zeros[0]:.0%} | {zeros[1]:.0%}"
+    rare = [bar for bar in display.ax_.patches[:30] if 0 < bar.get_height() < high]
+    # But for those beyond the 99.5th percentile.
+    assert sum(bar.get_height() for bar in rare) == pytest.approx((X > 0).mean(), abs=0.005)
+    assert all(bar.get_window_extent().width > 2 for bar in rare)
+    # Nothing is cut where the others can be seen.
+    display = SampleDisplay.from_predictions(IRIS.data, IRIS.data)
+    assert not any(axes.texts for axes in display.axes_)
+
+
+@pytest.mark.parametrize("options", [{}, {"bins": 7}, {"density": True}, {"color": "red"}])
+def test_options_of_histograms(options):
+    display = SampleDisplay.from_predictions(IRIS.data + 0.01, IRIS.data, **options)
+    outline = display.ax_.patches[-1]
+    assert len(outline.get_xy()) == 2 * (options.get("bins", 30) + 1)
+    if "color" in options:
+        assert to_hex(outline.get_edgecolor()) == "#ff0000"
+
+
 def test_sample_of_a_pipeline_is_in_the_units_of_x():
     pipeline = make_pipeline(StandardScaler(), VAETransformer(2, max_epochs=0, random_state=0)).fit(
         IRIS.data

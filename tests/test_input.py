@@ -392,8 +392,10 @@ def test_not_finite(fitted, value, dtype):
     for method in (small().fit, small().fit_transform, fitted.transform, fitted.score_samples):
         with pytest.raises(ValueError, match=place) as caught:
             method(X)
-        # scikit-learn's own words come first.
-        assert "contains NaN" in str(caught.value) or "contains infinity" in str(caught.value)
+        # What to do comes first, and then scikit-learn's own words.
+        words = str(caught.value)
+        assert "contains NaN" in words or "contains infinity" in words
+        assert words.startswith("X has missing cells; missing_values=") == np.isnan(value)
     with pytest.raises(ValueError, match="Input contains NaN"):
         fitted.inverse_transform(X[:, :2] * np.nan)
 

@@ -6,10 +6,12 @@ from .colours import GREY, OKABE_ITO
 from .columns import shortened
 from .panels import styled
 
-# Whole numbers of so few values are drawn by bars of their own.
-_MOST_VALUES = 20
+# Whole numbers of so few values, and not much further apart, are drawn by bars of their own.
+_MOST_VALUES, _WIDEST = 20, 40
 _MOST_LEVELS = 12
 _BINS = 30
+# A bar so many times as high as all others is cut off, and its part of the rows is written there.
+_HEAP_TIMES = 20
 
 
 def distance(kind, real, drawn):
@@ -33,7 +35,8 @@ def draw_marginals(ax, kind, levels, real, drawn, **kwargs):
     drawn = drawn[np.isfinite(drawn)]
     both = np.concatenate([real, drawn])
     values = np.unique(both)
-    whole = len(values) <= _MOST_VALUES and (values == np.floor(values)).all()
+    few = len(values) <= _MOST_VALUES and np.ptp(values) <= _WIDEST
+    whole = few and (values == np.floor(values)).all()
     filled = {"color": GREY, "alpha": 0.6, "label": "real"}
     outline = styled({"color": OKABE_ITO[0], "label": "sampled"}, kwargs, Patch)
     ax.set_yticks([])
@@ -46,13 +49,40 @@ def draw_marginals(ax, kind, levels, real, drawn, **kwargs):
     # A few values far outside would leave the others in one bin.
     low, high = np.percentile(real if len(real) else both, [0.5, 99.5])
     edges = np.linspace(low, high, _BINS + 1) if high > low else _BINS
-    options = {"bins": edges, "density": True}
-    if len(real):
-        ax.hist(real, **options, **filled)
-    if len(drawn):
-        line = {"histtype": "step", "linewidth": 1.6}
-        ax.hist(drawn, **options | line | outline)
+    edges = np.histogram_bin_edges(both, edges)
+    # Parts of all rows, those outside too, so that heights can be compared.
+    line = {"histtype": "step", "linewidth": 1.6}
+    heights = []
+    for part, look in ((real, filled), (drawn, line | outline)):
+        if len(part):
+            weights = np.full(len(part), 1 / len(part))
+            heights.append(ax.hist(part, **{"bins": edges, "weights": weights} | look)[0])
+    if len({len(height) for height in heights}) == 1:
+        middles = 0.5 * (edges[1:] + edges[:-1])
+        _cut_heap(ax, middles, *heights)
     label_values(ax, kind, "x")
+
+
+def _cut_heap(ax, places, *heights):
+    """Cut the bar beside which no other would be seen, and write its height there."""
+    tallest = np.max(heights, axis=0)
+    heap = tallest.argmax()
+    others = np.delete(tallest, heap).max(initial=0.0)
+    if not 0 < _HEAP_TIMES * others < tallest[heap]:
+        return
+    ax.set_ylim(0, 1.35 * others)
+    shares = " | ".join(f"{height[heap]:.0%}" for height in heights)
+    side, place = ("left", 4) if heap < len(places) / 2 else ("right", -4)
+    ax.annotate(
+        shares,
+        (places[heap], 1),
+        (place, -2),
+        xycoords=ax.get_xaxis_transform(),
+        textcoords="offset points",
+        ha=side,
+        va="top",
+        fontsize="x-small",
+    )
 
 
 def _draw_bars(ax, kind, levels, values, real, drawn, filled, outline):
@@ -75,6 +105,7 @@ def _draw_bars(ax, kind, levels, values, real, drawn, filled, outline):
 
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_xlim(values.min() - 1, values.max() + 1)
+    _cut_heap(ax, places, *shares)
     ax.bar(places - 0.2, shares[0], width=0.4, **filled)
     ax.bar(places + 0.2, shares[1], **{"width": 0.4} | outline)
 

@@ -21,6 +21,9 @@ _MOST_PANELS = 16
 class SampleDisplay:
     """Rows that a model draws: a grid of images, or the marginals of a table beside real ones.
 
+    A bar more than 20 times as high as all others is cut off, and its parts of the real and of the
+    drawn rows are written beside it.
+
     It is recommended to use `from_estimator` or `from_predictions` to create it. All parameters are
     stored as attributes.
 
