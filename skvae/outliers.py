@@ -38,8 +38,9 @@ _MOST_GAUSSIANS, _ROWS_EACH = 20, 30
 _TYPICAL_ROWS = 100
 # What part of rows like those of the fit is called outliers by contamination="auto",
 _CALLED = 0.05
-# and what part is left out to see it by, where no rows were held out; of fewer none is.
-_LEFT_OUT, _LEAST_ROWS = 0.2, 20
+# and in how many parts rows are left out to see it by, of few rows one after the other and of more
+# only the first, where no rows were held out; of fewer than the least none is.
+_N_PARTS, _FEW_ROWS, _LEAST_ROWS = 5, 1000, 20
 # Parts at most that are judged by fits to the rest.
 _MOST_FOLDS = 10
 
@@ -63,8 +64,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         called outliers; of new rows it will be more, often several times as many, since the model
         knows those of the fit. "auto" calls one in twenty of new rows outliers that are like those
         of the fit: by rows that were held out of it or, where there are none, those of a fit to
-        four fifths of the rows; the fewer these are, the less sure. (Of fewer than 20 rows it is
-        one in twenty of themselves.)
+        four fifths of the rows. Fewer than 1,000 rows are all judged by such fits, five of them for
+        as many epochs; the fewer the rows are, the less sure. (Of fewer than 20 rows it is one in
+        twenty of themselves.)
     support_fraction : float in [0.5, 1], default=1.0
         Below 1 the model is fitted to so many of the rows, those that are likeliest under a model
         of the other half (or of more, where half of the rows are too few for its components; of
@@ -242,22 +244,24 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             ) from error
 
     def _scores_of_unseen(self, model, rows):
-        """Scores of rows that a fit did not see: those that `model` held out or, if its weights are
-        of all rows, some that another fit leaves out."""
+        """Scores of rows that a fit did not see: those that `model` held out or, where they are few
+        or none, those that fits for as many epochs leave out."""
         n_rows = _num_samples(rows)
         if n_rows < _LEAST_ROWS:
             return self._scores(model, rows)
-        if model.best_epoch_ and selects(model) and "train_split" not in (model.net_params or {}):
-            held_out = split_rows(model, range(n_rows), model.n_components_, model._seed)[1]
-            if held_out is not None:
-                return self._scores(model, _safe_indexing(rows, held_out.indices))
+        few = n_rows < _FEW_ROWS
+        held_out = None if few else _held_out(model, n_rows)
+        if held_out is not None:
+            return self._scores(model, _safe_indexing(rows, held_out))
         order = np.random.RandomState(model._seed).permutation(n_rows)
-        n_left_out = round(_LEFT_OUT * n_rows)
-        seen, left_out = np.sort(order[n_left_out:]), np.sort(order[:n_left_out])
-        model = _for_as_many_epochs(model)
-        with self._judging(len(seen)):
-            model = self._fit_to_part(model, rows, seen)
-            return self._scores(model, _safe_indexing(rows, left_out), unseen=True)
+        model, scores = _for_as_many_epochs(model), []
+        for left_out in np.array_split(order, _N_PARTS)[: _N_PARTS if few else 1]:
+            seen, left_out = np.setdiff1d(order, left_out), np.sort(left_out)
+            with self._judging(len(seen)):
+                of_others = self._fit_to_part(model, rows, seen)
+                part = _safe_indexing(rows, left_out)
+                scores.append(self._scores(of_others, part, unseen=True))
+        return np.concatenate(scores)
 
     def _start(self, X):
         """The rows as the model gets them, and the model before its fit."""
@@ -414,6 +418,15 @@ def _for_as_many_epochs(model):
     best = dict(model.net_.callbacks_)["best_epoch"]
     n_epochs = best.n_epochs_ if model.best_epoch_ else 0
     return clone(model).set_params(early_stopping=False, max_epochs=n_epochs)
+
+
+def _held_out(model, n_rows):
+    """Places of the rows that the epochs of the model were selected by, or None."""
+    own_split = "train_split" in (model.net_params or {})
+    if own_split or not (model.best_epoch_ and selects(model)):
+        return None
+    held_out = split_rows(model, range(n_rows), model.n_components_, model._seed)[1]
+    return None if held_out is None else held_out.indices
 
 
 def _unknown(model, rows):

@@ -172,7 +172,7 @@ class TestDetector:
                 "weight": 2 * z + 0.1 * random.normal(size=300),
             }
         )
-        detector = VAEOutlierDetector(random_state=0).fit(frame)
+        detector = VAEOutlierDetector(contamination=0.1, random_state=0).fit(frame)
         strange = frame.iloc[:40].copy()
         strange["kind"] = np.where(strange["kind"] == "large", "small", "large")
         clear = np.abs(z[:40]) > 0.5
@@ -209,9 +209,10 @@ class TestDetector:
             VAEOutlierDetector().fit(csr_array(rows))
 
     def test_repeats_with_a_seed_and_survives_pickling(self):
-        ours, again = (VAEOutlierDetector(random_state=1).fit(WINE) for _ in range(2))
+        ours, again = (VAEOutlierDetector(random_state=1).fit(WINE[::3]) for _ in range(2))
         scores = ours.score_samples(WINE)
         assert np.array_equal(scores, again.score_samples(WINE))
+        assert ours.offset_ == again.offset_
         assert np.array_equal(scores, pickle.loads(pickle.dumps(ours)).score_samples(WINE))
 
     def test_a_failed_fit_loses_nothing(self, pca):
@@ -263,13 +264,13 @@ class TestDetector:
 
     def test_single_precision_is_enough_for_rows_far_away(self):
         detector = VAEOutlierDetector(linear()).fit(WINE)
-        default = VAEOutlierDetector(random_state=0).fit(RING.astype(np.float32))
+        default = VAEOutlierDetector(contamination=0.1, random_state=0).fit(RING.astype(np.float32))
         far = np.array([[1e30, 0.0]], dtype=np.float32)
         assert np.isfinite(default.score_samples(far)).all()
         assert default.explain(far).argmax() == 0
         assert detector.score_samples(WINE.astype(np.float32)).dtype == np.float64
 
-    @pytest.mark.parametrize("n_samples", [40, 200])
+    @pytest.mark.parametrize("n_samples", [40, 120])
     def test_one_in_twenty_of_new_rows_is_called(self, n_samples):
         """With as many components as the default has, few of the training rows are."""
         called, trained = [], []
@@ -280,28 +281,48 @@ class TestDetector:
             detector = VAEOutlierDetector(random_state=seed).fit(rows)
             called.append((detector.predict(fresh) == -1).mean())
             trained.append((detector.predict(rows) == -1).mean())
-        # By a quarter of the rows: of 40 these are few.
-        assert 0.005 < np.mean(called) < 0.15
+        # By all rows, each by a fit to others: 40 are still few.
+        least, most = {40: (0.005, 0.15), 120: (0.02, 0.09)}[n_samples]
+        assert least < np.mean(called) < most and max(called) < 2 * most
         assert np.mean(trained) < np.mean(called)
 
     def test_what_was_held_out_says_what_is_called(self):
         random = np.random.RandomState(0)
-        t = random.normal(size=(600, 2))
+        t = random.normal(size=(1000, 2))
         X = np.column_stack([t, t[:, 0] ** 2, np.sin(2 * t[:, 1]), t[:, 0] * t[:, 1]])
         X += 0.1 * random.normal(size=X.shape)
-        model = VAETransformer(2, random_state=0)
+        model = VAETransformer(2, max_epochs=20, random_state=0)
         detector = VAEOutlierDetector(model).fit(X)
         assert detector.estimator_.best_epoch_ > 0
         held_out = split_rows(model, X, 2, detector.estimator_._seed)[1].indices
         scores = detector.score_samples(X[held_out])
         assert detector.offset_ == np.percentile(scores, 5)
-        # Where none was, a fit to four fifths of the rows.
-        detector = VAEOutlierDetector(linear(n_importance_samples=50)).fit(WINE)
-        model = detector.estimator_
-        order = np.random.RandomState(model._seed).permutation(len(WINE))
-        left_out, seen = np.split(order, [round(len(WINE) / 5)])
-        scores = clone(model).fit(WINE[np.sort(seen)]).score_samples(WINE[left_out])
+        # Where none was, a fit to four fifths of the rows,
+        model = linear(n_importance_samples=50)
+        detector = VAEOutlierDetector(model).fit(X)
+        scores = self.scores_by_others(model, X, self.parts(X, detector)[0])
         assert detector.offset_ == pytest.approx(np.percentile(scores, 5))
+        # and of fewer rows each by such a fit, of as many epochs.
+        few = X[:200]
+        model = VAETransformer(2, max_epochs=20, random_state=0)
+        detector = VAEOutlierDetector(model).fit(few)
+        assert detector.estimator_.best_epoch_ > 0
+        best = dict(detector.estimator_.net_.callbacks_)["best_epoch"].n_epochs_
+        parts = self.parts(few, detector)
+        model = VAETransformer(2, max_epochs=best, early_stopping=False, random_state=0)
+        scores = [self.scores_by_others(model, few, part) for part in parts]
+        assert sum(map(len, scores)) == 200
+        assert detector.offset_ == pytest.approx(np.percentile(np.concatenate(scores), 5))
+
+    @staticmethod
+    def parts(X, detector):
+        order = np.random.RandomState(detector.estimator_._seed).permutation(len(X))
+        return np.array_split(order, 5)
+
+    @staticmethod
+    def scores_by_others(model, X, part):
+        others = np.delete(X, part, axis=0)
+        return clone(model).fit(others).score_samples(X[np.sort(part)])
 
     @pytest.mark.parametrize("contamination", [0.0, 0.6, "few"])
     def test_parameters_are_checked(self, contamination):
@@ -373,10 +394,12 @@ def test_the_default_model_is_of_all_rows(monkeypatch):
 
     monkeypatch.setattr(VAETransformer, "fit", noted_fit)
     detector = VAEOutlierDetector(random_state=0).fit(RING)
-    held_out, of_all = fits
+    held_out, of_all, *to_parts = fits
     assert held_out.early_stopping and not of_all.early_stopping
     assert of_all.max_epochs == of_all.best_epoch_ == held_out.best_epoch_ > 0
     assert detector.estimator_ is of_all
+    # What one in twenty is, fits to four fifths of the rows say.
+    assert [part.max_epochs for part in to_parts] == 5 * [of_all.max_epochs]
     # Where nothing was accepted the first is of all rows already.
     fits.clear()
     VAEOutlierDetector(random_state=0).fit(RING[:15])
@@ -579,7 +602,7 @@ def test_each_fit_of_the_default_model_has_a_size_by_its_rows(monkeypatch):
     model = unseen._start(rows)[1].set_params(max_epochs=0).fit(rows)
     fits.clear()
     unseen._scores_of_unseen(model, rows)
-    assert [(n, of.n_components) for n, of in fits] == [(80, 12)]
+    assert [(n, of.n_components) for n, of in fits] == 5 * [(80, 12)]
     assert fits[0][1].prior.keywords["n_mixture_components"] == 2
 
 
