@@ -1,7 +1,7 @@
 """Outliers: AUROC on ADBench sets, with clean and with contaminated training rows, and how often
 the explanation names the column that was changed.
 
-    python benchmarks/outliers.py [--full] [--parts protocol,halves,contaminated,unlabelled,explain]
+    python benchmarks/outliers.py [--full] [--parts protocol,halves,unlabelled]
         [--methods "VAEOutlierDetector;kNN"] [--sets glass,wine] [--threads 2]
 
 All methods have one configuration for all sets, and learn from normal rows (except where it says
@@ -20,6 +20,10 @@ contaminated  As "halves", once more with outliers among the training rows, a tw
 unlabelled    All rows of a set, outliers included, are the fit's, which judges them (as
               `fit_predict` does). Three seeds of sets with fewer than 1,000 rows, one of the
               others.
+alarms        Half of the normal rows of a set trains, with contamination="auto", which is to call
+              one in twenty of new rows like them outliers: how many of the other half `predict`
+              calls, in percent, the mean, the least and the most of ten seeds (sets with fewer than
+              1,000 rows), or of two.
 explain       Half of the rows of a table trains. In each of at most 300 others, one random column
               is shifted up or down by 5 residual standard deviations of a regression of it on the
               others (ExtraTreesRegressor, cross-validated on the training rows). "Found": the part
@@ -255,6 +259,14 @@ def unlabelled(method, name, seed):
     return {"auroc": auroc(method, X, X, outlier, seed)}
 
 
+def alarms(method, name, seed):
+    X, outlier = load("outliers", name)
+    X = X[np.random.RandomState(seed).permutation(np.flatnonzero(outlier == 0))]
+    half = len(X) // 2
+    detector = VAEOutlierDetector(random_state=seed).fit(X[:half])
+    return {"called": 100 * float(np.mean(detector.predict(X[half:]) == -1)), "rows": half}
+
+
 # ------------------------------------------------------------ the column that was changed
 
 
@@ -305,6 +317,7 @@ PARTS = {
     "halves": halves,
     "contaminated": contaminated,
     "unlabelled": unlabelled,
+    "alarms": alarms,
     "explain": explain,
 }
 
@@ -312,6 +325,8 @@ PARTS = {
 def methods_of(part):
     if part == "explain":
         return EXPLANATIONS
+    if part == "alarms":
+        return {"VAEOutlierDetector": detector}
     return {m: how for m, how in METHODS.items() if part == "unlabelled" or m not in OF_OWN_ROWS}
 
 
@@ -324,8 +339,10 @@ def plan(part, full):
         return dict.fromkeys(names, range(1))
     if part == "protocol":
         return {name: protocol_seeds(name) for name in names}
-    if part == "unlabelled":
-        return {name: range(3 if len(load("outliers", name)[0]) < FEW else 1) for name in names}
+    if part in ("unlabelled", "alarms"):
+        of_few, of_more = (3, 1) if part == "unlabelled" else (10, 2)
+        few = {name: len(load("outliers", name)[0]) < FEW for name in names}
+        return {name: range(of_few if few[name] else of_more) for name in names}
     return dict.fromkeys(names, range(5 if part == "halves" else 3))
 
 
@@ -373,9 +390,23 @@ def text_of(number, digits):
     return "-" if number is None else f"{number:.{digits}f}"
 
 
+def table_of_alarms(rows):
+    cells = []
+    for name, row in rows.items():
+        called = row["called"]
+        numbers = [np.mean(called), min(called), max(called)]
+        cells += [[name, f"{row['rows'][0]:.0f}", *(f"{number:.1f}" for number in numbers)]]
+    mean = np.mean([np.mean(row["called"]) for row in rows.values()])
+    cells += [["**mean**", "", f"**{mean:.1f}**", "", ""]]
+    return table(["", "rows", "called", "least", "most"], cells)
+
+
 def markdown(content):
     lines = ["# Outliers", "", __doc__.split("\n\n", 2)[2].strip(), ""]
     for part, methods in content["parts"].items():
+        if part == "alarms":
+            lines += [f"## {part}", "", table_of_alarms(methods["VAEOutlierDetector"]), ""]
+            continue
         measure = "found" if part == "explain" else "auroc"
         names = max((list(rows) for rows in methods.values()), key=len)
         cells = [
