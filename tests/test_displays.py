@@ -773,6 +773,19 @@ def test_sample_of_many_columns_draws_those_that_differ_most(images):
     np.testing.assert_allclose(np.sort(display.distance_), np.sort(apart)[-16:])
 
 
+@pytest.mark.parametrize("draw", [LoadingsDisplay, TraversalDisplay])
+@pytest.mark.parametrize("image_shape", [None, (8, 8)])
+def test_components_that_are_not_drawn_are_counted(draw, image_shape):
+    pca = PCA(10).fit(DIGITS)
+    written = {"image_shape": image_shape, "max_features": 5}
+    for options, said in (({}, True), ({"components": [0, 9]}, False)):
+        display = draw.from_estimator(pca, DIGITS, **written, **options)
+        texts = [text.get_text() for text in display.figure_.findobj(Text)]
+        assert any("8 of 10" in text for text in texts) == said
+    few = draw.from_estimator(PCA(8).fit(DIGITS), DIGITS, **written)
+    assert not any(" of 8" in text.get_text() for text in few.figure_.findobj(Text))
+
+
 def test_rare_amounts_are_seen_beside_zeros():
     """Few values far apart have no bars of less than a pixel, and the zeros do not hide them."""
     random = np.random.RandomState(0)

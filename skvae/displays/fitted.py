@@ -17,6 +17,8 @@ from ..transformer import VAETransformer
 
 # Rows that displays look at where they look at all.
 _MOST_ROWS = 5000
+# Components that are drawn where nobody says which.
+_FIRST = 8
 
 
 class Fitted:
@@ -200,6 +202,13 @@ class Fitted:
         if len(np.unique(given % k)) < len(given):
             raise ValueError(f"components={components!r} names a component twice.")
         return [int(j) for j in given % k]
+
+    def first_components(self, components, most):
+        """Positions of the components to draw, the first eight if none are given; and how many
+        there are, where these are not all and nobody chose them."""
+        k = self.n_components
+        chosen = self.components(components, most, list(range(min(k, _FIRST))))
+        return chosen, k if components is None and k > len(chosen) else None
 
     def component_names(self, components):
         """Labels of components, with the variance that each explains where the model says it."""

@@ -30,6 +30,8 @@ class LoadingsDisplay:
         (height, width), which are drawn as images.
     feature_names : list of str or None, default=None
     component_names : list of str or None, default=None
+    n_components : int or None, default=None
+        How many the model has, where not all are drawn, which is then written.
 
     Attributes
     ----------
@@ -56,11 +58,20 @@ class LoadingsDisplay:
     array([ 0.9 , -0.4 ,  1.  ,  0.97])
     """
 
-    def __init__(self, loadings, *, image_shape=None, feature_names=None, component_names=None):
+    def __init__(
+        self,
+        loadings,
+        *,
+        image_shape=None,
+        feature_names=None,
+        component_names=None,
+        n_components=None,
+    ):
         self.loadings = loadings
         self.image_shape = image_shape
         self.feature_names = feature_names
         self.component_names = component_names
+        self.n_components = n_components
 
     @classmethod
     def from_estimator(
@@ -110,8 +121,7 @@ class LoadingsDisplay:
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
         check_count("max_features", max_features)
         fitted = Fitted(estimator, cls.__name__, condition=condition)
-        default = list(range(min(fitted.n_components, 8)))
-        chosen = fitted.components(components, _MOST_COMPONENTS, default)
+        chosen, of = fitted.first_components(components, _MOST_COMPONENTS)
         loadings, names = loadings_of(fitted, X, feature_names)
         loadings = loadings[chosen]
         if image_shape is not None:
@@ -129,6 +139,7 @@ class LoadingsDisplay:
             image_shape=image_shape,
             feature_names=names,
             component_names=fitted.component_names(chosen),
+            n_components=of,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -157,6 +168,8 @@ class LoadingsDisplay:
             self._plot_table(names, ax, options)
         else:
             self._plot_images(names, ax, options)
+        if self.n_components is not None:
+            self.ax_.set_xlabel(f"component ({len(names)} of {self.n_components})")
         self.figure_ = self.ax_.figure
         bar = self.figure_.colorbar(self.image_, ax=self.ax_, shrink=0.8, aspect=30)
         bar.set_label("loading")

@@ -47,6 +47,8 @@ class TraversalDisplay:
         What is white and what is black in images; None is the least and the largest of `values`.
     feature_names : list of str or None, default=None
     component_names : list of str or None, default=None
+    n_components : int or None, default=None
+        How many the model has, where not all are drawn, which is then written.
 
     Attributes
     ----------
@@ -79,6 +81,7 @@ class TraversalDisplay:
         value_range=None,
         feature_names=None,
         component_names=None,
+        n_components=None,
     ):
         self.values = values
         self.steps = steps
@@ -88,6 +91,7 @@ class TraversalDisplay:
         self.value_range = value_range
         self.feature_names = feature_names
         self.component_names = component_names
+        self.n_components = n_components
 
     @classmethod
     def from_estimator(
@@ -149,8 +153,7 @@ class TraversalDisplay:
             raise ValueError(f"reach must be a finite number above 0, got {reach!r}.")
         check_count("max_features", max_features)
         fitted = Fitted(estimator, cls.__name__, condition=condition)
-        default = list(range(min(fitted.n_components, 8)))
-        chosen = fitted.components(components, _MOST_COMPONENTS, default)
+        chosen, of = fitted.first_components(components, _MOST_COMPONENTS)
         X = fitted.some(X)
         T = fitted.transform(X)
         origin = T.mean(axis=0)
@@ -192,6 +195,7 @@ class TraversalDisplay:
             value_range=value_range,
             feature_names=names,
             component_names=fitted.component_names(chosen),
+            n_components=of,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -233,7 +237,10 @@ class TraversalDisplay:
             value_range=self.value_range,
             **options,
         )
-        ax.set_xlabel("standard deviations of the component")
+        label = "standard deviations of the component"
+        if self.n_components is not None:
+            label += f" ({k} of {self.n_components} components)"
+        ax.set_xlabel(label)
         self.axes_ = np.array([ax], dtype=object)
 
     def _plot_table(self, names, ax, options):
@@ -275,6 +282,9 @@ class TraversalDisplay:
         for panel in bottom:
             panel.set_xlabel("column, in its s.d.")
         if ax is None:
+            if self.n_components is not None:
+                title = f"{k} of {self.n_components} components"
+                figure.suptitle(title, fontsize="medium", color="0.4")
             handles, found = self.axes_[0].get_legend_handles_labels()
             figure.legend(
                 handles,
