@@ -355,9 +355,14 @@ def _listed(positions):
     return few + (", ..." if len(positions) > 8 else "")
 
 
+def _legible(name):
+    """A name, in quotation marks where it would not be seen where it begins and ends."""
+    return repr(name) if name != name.strip() or "," in name or not name else name
+
+
 def _called(measured, chosen, size):
     """The columns that have most of something, by name, with how much."""
     most = np.argsort(np.where(chosen, -size, np.inf), kind="stable")
     most = most[: min(_NAMED_COLUMNS, chosen.sum())]
-    named = ", ".join(f"{measured.feature_names[j]} {size[j]:.2f}" for j in most)
+    named = ", ".join(f"{_legible(measured.feature_names[j])} {size[j]:.2f}" for j in most)
     return named + (", ..." if chosen.sum() > len(most) else "")

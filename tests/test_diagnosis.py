@@ -510,6 +510,15 @@ class TestFaults:
         (finding,) = diagnosis.warnings
         assert "b 1.00, b2 1.00" in finding.words
 
+    @pytest.mark.parametrize(("name", "said"), [("", "''"), ("a, b", "'a, b'"), ("a b", "a b")])
+    def test_names_can_be_told_from_the_words(self, iris_model, name, said):
+        diagnosis = diagnose(iris_model, IRIS, n_draws=10)
+        at_floor = np.array([0, 0.5, 0, 0])
+        measured = {"noise_at_floor": at_floor, "feature_names": ["x0", name, "x2", "x3"]}
+        found = findings_of(iris_model, replace(diagnosis, **measured))
+        (finding,) = (finding for finding in found if finding.name == "noise_at_floor")
+        assert f": {said} 0.50." in finding.words
+
     def test_a_constant_column_is_no_fault(self):
         X = linear_rows(200, 2, 5)
         X[:, 3] = 7.0
