@@ -786,6 +786,15 @@ def test_components_that_are_not_drawn_are_counted(draw, image_shape):
     assert not any(" of 8" in text.get_text() for text in few.figure_.findobj(Text))
 
 
+def test_many_categories_are_counted_where_their_names_have_no_room():
+    kinds = np.array([f"kind {i:02d}" for i in range(12)])
+    for n, said in ((12, "\n100% right, 12 categories"), (6, "\n100% right")):
+        X = pd.DataFrame({"kind": np.tile(kinds[:n], 5)})
+        display = ReconstructionDisplay.from_predictions(X, X, kind="values")
+        assert display.ax_.get_title() == f"kind{said}"
+        assert len(display.ax_.get_xticks()) == (0 if n == 12 else n)
+
+
 def test_rare_amounts_are_seen_beside_zeros():
     """Few values far apart have no bars of less than a pixel, and the zeros do not hide them."""
     random = np.random.RandomState(0)

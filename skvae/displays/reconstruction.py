@@ -340,17 +340,20 @@ class ReconstructionDisplay:
             for (row, column), share in np.ndenumerate(shares):
                 style = {"ha": "center", "va": "center", "fontsize": "small"}
                 panel.text(column, row, f"{share:.0%}", color="w" if share > 0.6 else "k", **style)
+        of_how_many = ""
         if len(codes) <= _MOST_LEVELS:
             short = [shortened(name, 9) for name in names]
             turned = {"rotation": 45, "ha": "right"} if sum(map(len, short)) > 16 else {}
             panel.set_xticks(range(len(codes)), short, fontsize="small", **turned)
             panel.set_yticks(range(len(codes)), short, fontsize="small")
         else:
+            # In the order of their names, which have no room.
             panel.set_xticks([])
             panel.set_yticks([])
+            of_how_many = f", {len(codes)} categories"
         panel.tick_params(length=0)
         right = (x == again).mean() if len(x) else np.nan
-        panel.set_title(f"{self._names[j]}\n{right:.0%} right", fontsize="medium")
+        panel.set_title(f"{self._names[j]}\n{right:.0%} right{of_how_many}", fontsize="medium")
 
     @staticmethod
     def _note(panel, text):
