@@ -92,6 +92,7 @@ SETS = {
     "heteroscedastic_gaussian": REAL,
     "student_t": REAL,
     "laplace": REAL,
+    "quantile_gaussian": REAL,
     "lognormal": {
         name: lambda name=name: positives(name) for name in ("wine", "power-plant", "concrete")
     },
