@@ -159,7 +159,7 @@ def _undertrained(model, measured):
         words = (
             f"Training ended with epoch {epochs}, where max_epochs ended it, still gaining: "
             f"{measured.late_gain:.3g} of {measured.total_gain:.3g} nats per row of the {of_rows} "
-            "came in the second half."
+            f"came in {'the second half' if epochs > 1 else 'that epoch'}."
         )
     else:
         return None
@@ -239,6 +239,7 @@ def _wrong_likelihood(model, measured):
     # What is worse than the linear start may have its noise from there.
     worse = _is_worse(measured)
     words += ", or not yet, as the model is." if worse else ", or these rows are of another kind."
+    words += " This spoils samples and scores most."
     cures = _laws_instead(measured, off)
     if measured.max_epochs == 0:
         cures.append("or training (max_epochs=0 leaves the model linear), which bends the means")
@@ -296,10 +297,13 @@ def _prior_mismatch(model, measured):
     only_samples = measured.samples.off & ~measured.replicates.off
     if not (large or only_samples.any()):
         return None
+    how_much = f"{gain:.3g} ± {error:.2g}" if gain > 0 else "nothing"
     saved = (
-        f"a mixture fitted to it would save {gain:.3g} ± {error:.2g} of the {measured.kl:.3g} nats "
-        "of KL, on rows that it has not seen"
+        f"a mixture fitted to it would save {how_much} of the {measured.kl:.3g} nats of KL, on "
+        "rows that it has not seen"
     )
+    # Beyond chance no more than another prior would be worth.
+    no_matter = gain + ERRORS * error < max(_LEAST_MISMATCH, measured.kl / 10)
     apart = (
         f"{only_samples.sum()} of {len(only_samples)} columns of samples are off that come back at "
         f"the rows' own latents ({_called(measured, only_samples, measured.samples.distance)})"
@@ -309,9 +313,10 @@ def _prior_mismatch(model, measured):
         words += f"And {apart}. " if only_samples.any() else ""
         words += "This spoils samples and scores; `transform` it leaves as it is."
     else:
+        harm = "to scores it is no matter" if no_matter else "of scores these rows do not tell"
         words = (
-            f"p(z) is not quite where the encoder puts the rows: {apart}. This spoils samples; to "
-            f"scores it is no matter ({saved})."
+            f"p(z) is not quite where the encoder puts the rows: {apart}. This spoils samples; "
+            f"{harm} ({saved})."
         )
     # More of the KL term is spent on where rows are not than on telling them apart.
     severity = "warning" if large and gain > measured.kl / 2 else "note"

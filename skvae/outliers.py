@@ -23,7 +23,7 @@ from ._keeping import kept_on_failure
 from ._random import draw_seed
 from .moments import some_rows
 from .priors import Mixture
-from .splits import selects, split_rows
+from .splits import held_out_by
 from .tables import Table, is_frame
 from .transformer import VAETransformer
 
@@ -250,17 +250,24 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         if n_rows < _LEAST_ROWS:
             return self._scores(model, rows)
         few = n_rows < _FEW_ROWS
-        held_out = None if few else _held_out(model, n_rows)
+        held_out = None if few else held_out_by(model)
         if held_out is not None:
             return self._scores(model, _safe_indexing(rows, held_out))
         order = np.random.RandomState(model._seed).permutation(n_rows)
-        model, scores = _for_as_many_epochs(model), []
-        for left_out in np.array_split(order, _N_PARTS)[: _N_PARTS if few else 1]:
+        model, scores, failed = _for_as_many_epochs(model), [], None
+        n_parts = max(_N_PARTS, self._n_folds(model, rows))
+        for left_out in np.array_split(order, n_parts)[: n_parts if few else 1]:
             seen, left_out = np.setdiff1d(order, left_out), np.sort(left_out)
-            with self._judging(len(seen)):
-                of_others = self._fit_to_part(model, rows, seen)
-                part = _safe_indexing(rows, left_out)
-                scores.append(self._scores(of_others, part, unseen=True))
+            try:
+                with self._judging(len(seen)):
+                    of_others = self._fit_to_part(model, rows, seen)
+                    part = _safe_indexing(rows, left_out)
+                    scores.append(self._scores(of_others, part, unseen=True))
+            except ValueError as error:
+                # All that is known of a column may be in one part: the others say enough.
+                failed = error
+        if not scores:
+            raise failed
         return np.concatenate(scores)
 
     def _start(self, X):
@@ -418,15 +425,6 @@ def _for_as_many_epochs(model):
     best = dict(model.net_.callbacks_)["best_epoch"]
     n_epochs = best.n_epochs_ if model.best_epoch_ else 0
     return clone(model).set_params(early_stopping=False, max_epochs=n_epochs)
-
-
-def _held_out(model, n_rows):
-    """Places of the rows that the epochs of the model were selected by, or None."""
-    own_split = "train_split" in (model.net_params or {})
-    if own_split or not (model.best_epoch_ and selects(model)):
-        return None
-    held_out = split_rows(model, range(n_rows), model.n_components_, model._seed)[1]
-    return None if held_out is None else held_out.indices
 
 
 def _unknown(model, rows):

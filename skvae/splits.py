@@ -39,6 +39,17 @@ def split_rows(params, rows, k, seed):
     return Subset(rows, np.sort(order[n_valid:])), valid
 
 
+def held_out_by(model):
+    """Places of the rows that the epochs of a fitted model were selected by, or None: where all
+    rows trained, or a split of the user's own chose."""
+    own_split = "train_split" in (model.net_params or {})
+    if own_split or not (model.best_epoch_ and selects(model)):
+        return None
+    rows = range(model.n_samples_)
+    held_out = split_rows(model, rows, model.n_components_, model._seed)[1]
+    return None if held_out is None else held_out.indices
+
+
 def _user_split(split, rows, k):
     """A skorch `train_split` of the user's own on the rows."""
     train, valid = split(rows)

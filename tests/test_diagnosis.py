@@ -605,14 +605,19 @@ class TestFaults:
         diagnosis = diagnose(iris_model, IRIS, n_draws=10)
         samples = MarginalCheck(np.array([0.3, 0, 0, 0]), np.array([0.0, 1, 1, 1]))
         kept = MarginalCheck(np.zeros(4), np.ones(4))
-        plain = {"replicates": kept, "samples": samples, "kl": 2.0, "prior_gain_error": 0.1}
-        for gain, severity, said in ((-0.2, "note", "no matter"), (1.5, "warning", "scores; `")):
-            measured = replace(diagnosis, **plain, prior_gain=gain)
+        plain = {"replicates": kept, "samples": samples, "kl": 2.0}
+        for gain, error, severity, said, saved in (
+            (-0.2, 0.01, "note", "no matter", "nothing"),
+            (0.05, 0.01, "note", "no matter", "0.05 ± 0.01"),
+            (1.5, 0.1, "warning", "scores; `", "1.5 ± 0.1"),
+            (1.5, 0.7, "note", "do not tell", "1.5 ± 0.7"),
+        ):
+            measured = replace(diagnosis, **plain, prior_gain=gain, prior_gain_error=error)
             found = {finding.name: finding for finding in findings_of(iris_model, measured)}
             finding = found["prior_mismatch"]
             assert finding.severity == severity
             assert said in finding.words and "1 of 4 columns of samples" in finding.words
-            assert f"{gain:.3g} ± 0.1" in finding.words
+            assert f"save {saved} of the 2 nats" in finding.words
 
     def test_components_that_rows_do_not_vary_along_are_no_fault(self):
         X = np.random.RandomState(0).normal(size=(100, 6))
@@ -689,6 +694,21 @@ class TestInputs:
         diagnosis = diagnose(vae, table, n_draws=10)
         assert diagnosis.feature_names[-1] == "day" and diagnosis.n_samples == 200
         assert not diagnosis.replicates.off.any()
+
+    def test_a_table_beside_the_linear_start_of_its_training_rows(self):
+        """Values that repeat are atoms of the rows that trained, without those held out."""
+        table = mixed_table(400)
+        random = np.random.RandomState(0)
+        # Ten rows make an atom, and each value has about eleven.
+        repeated = random.choice(random.uniform(size=8), 400)
+        table["amount"] = np.where(np.arange(400) < 90, repeated, random.uniform(size=400))
+        table = table.sample(frac=1, random_state=0)
+        vae = VAETransformer(2, likelihood="auto", max_epochs=12, random_state=0).fit(table)
+        assert vae.best_epoch_ > 0
+        diagnosis = diagnose(vae, table[:100], X_train=table, n_draws=20)
+        assert diagnosis.linear_gain is not None and not diagnosis.linear_gain_note
+        note = diagnose(vae, table[:100], n_draws=20).linear_gain_note
+        assert "X_train, all rows of the fit" in note
 
     def test_a_condition(self):
         kind = load_wine().target.astype(str)

@@ -773,6 +773,21 @@ def test_sample_of_many_columns_draws_those_that_differ_most(images):
     np.testing.assert_allclose(np.sort(display.distance_), np.sort(apart)[-16:])
 
 
+@pytest.mark.parametrize("value", [np.nan, 0.0, 1e9 + 0.5])
+def test_marginals_of_next_to_nothing(value):
+    columns = np.c_[IRIS.data.to_numpy()[:, 0], np.full(150, value)]
+    nearly = columns * (1 + 2e-16)
+    for X in (columns, nearly):
+        display = SampleDisplay.from_predictions(X, columns)
+        display.figure_.canvas.draw()
+        assert len(display.axes_) == 2 and display.distance_[0] < 0.2
+    alone = SampleDisplay.from_predictions(np.full((9, 1), np.nan), np.r_[np.ones(8), 2.0][:, None])
+    assert not alone.ax_.texts
+    heap = np.r_[np.zeros(99), 3.0][:, None]
+    (label,) = SampleDisplay.from_predictions(np.full((9, 1), np.nan), heap).ax_.texts
+    assert label.get_text() == "99%"
+
+
 @pytest.mark.parametrize("draw", [LoadingsDisplay, TraversalDisplay])
 @pytest.mark.parametrize("image_shape", [None, (8, 8)])
 def test_components_that_are_not_drawn_are_counted(draw, image_shape):
@@ -782,6 +797,7 @@ def test_components_that_are_not_drawn_are_counted(draw, image_shape):
         display = draw.from_estimator(pca, DIGITS, **written, **options)
         texts = [text.get_text() for text in display.figure_.findobj(Text)]
         assert any("8 of 10" in text for text in texts) == said
+        assert any(" of 10" in text for text in texts) == said
     few = draw.from_estimator(PCA(8).fit(DIGITS), DIGITS, **written)
     assert not any(" of 8" in text.get_text() for text in few.figure_.findobj(Text))
 
@@ -815,11 +831,18 @@ def test_rare_amounts_are_seen_beside_zeros():
     assert not any(axes.texts for axes in display.axes_)
 
 
-@pytest.mark.parametrize("options", [{}, {"bins": 7}, {"density": True}, {"color": "red"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"bins": 7}, {"density": True}, {"cumulative": True}, {"log": True}, {"color": "red"}],
+)
 def test_options_of_histograms(options):
-    display = SampleDisplay.from_predictions(IRIS.data + 0.01, IRIS.data, **options)
-    outline = display.ax_.patches[-1]
-    assert len(outline.get_xy()) == 2 * (options.get("bins", 30) + 1)
+    display = SampleDisplay.from_predictions(IRIS.data, IRIS.data, **options)
+    *filled, outline = display.ax_.patches
+    n_bins = options.get("bins", 30)
+    assert len(outline.get_xy()) == 2 * (n_bins + 1) and len(filled) == n_bins
+    # Of the same rows, so that the two are the same.
+    highest = max(bar.get_height() for bar in filled)
+    assert outline.get_xy()[:, 1].max() == pytest.approx(highest)
     if "color" in options:
         assert to_hex(outline.get_edgecolor()) == "#ff0000"
 

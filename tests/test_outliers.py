@@ -314,6 +314,22 @@ class TestDetector:
         assert sum(map(len, scores)) == 200
         assert detector.offset_ == pytest.approx(np.percentile(np.concatenate(scores), 5))
 
+    def test_a_column_that_one_row_knows(self):
+        """The part that holds it judges nothing; the others say what one in twenty is."""
+        X = np.random.RandomState(0).normal(size=(60, 3))
+        X[1:, 2] = np.nan
+        model = VAETransformer(1, max_epochs=2, missing_values="observed", random_state=0)
+        detector = VAEOutlierDetector(model).fit(X)
+        assert np.isfinite(detector.offset_)
+        codes = np.random.RandomState(0).randint(3, size=(60, 4))
+        codes[0] = 7
+        model = VAETransformer(1, likelihood="categorical", max_epochs=2, random_state=0)
+        assert np.isfinite(VAEOutlierDetector(model).fit(codes).offset_)
+        # With nearly as many components as rows more than four fifths are needed.
+        wide = np.random.RandomState(0).normal(size=(50, 48))
+        model = VAETransformer(43, max_epochs=0, random_state=0)
+        assert np.isfinite(VAEOutlierDetector(model).fit(wide).offset_)
+
     @staticmethod
     def parts(X, detector):
         order = np.random.RandomState(detector.estimator_._seed).permutation(len(X))

@@ -248,6 +248,11 @@ def test_exp_of_the_score_integrates_to_one():
     assert total == pytest.approx(1, abs=0.03)
 
 
+def test_zeros_are_drawn_without_a_sign():
+    draws = drawn(np.random.RandomState(0).poisson(0.5, size=500), n=1000)
+    assert (draws == 0).any() and not np.signbit(draws).any()
+
+
 def drawn(x, outputs=(0.0, 0.0), n=100_000):
     """Draws of the law of a column, in single precision, as models have it."""
     law = QuantileGaussian(1)
@@ -286,17 +291,34 @@ def test_far_outliers_are_as_many_draws_as_rows(n, outliers, decimals):
 
 
 @pytest.mark.parametrize("share", [0.03, 0.08])
-def test_the_least_amount_is_far_from_none(share):
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_least_amount_is_far_from_none(share, sign):
     """Of rare amounts, in whole numbers, next to nothing but exactly nothing is drawn."""
     random = np.random.RandomState(0)
     x = np.zeros(5000)
     n = int(share * len(x))
     x[:n] = np.round(400 + 1600 * random.beta(3, 3, size=n))
-    draws = drawn(x)
+    draws = sign * drawn(sign * x)
     amounts = draws[draws > 0]
     assert (amounts < 200).mean() < 0.02
     assert stats.ks_2samp(amounts, x[:n]).statistic < 0.05
     assert len(amounts) / len(draws) == pytest.approx(share, abs=0.003)
+
+
+def test_gaps_on_both_sides_of_rows_between_heaps():
+    random = np.random.RandomState(0)
+    x = np.r_[np.zeros(400), np.full(400, 3000), np.round(random.normal(1500, 40, size=40))]
+    between = (draws := drawn(x))[(draws > 0) & (draws < 3000)]
+    assert len(between) / len(draws) == pytest.approx(40 / 840, abs=0.005)
+    assert ((between < 1000) | (between > 2000)).mean() < 0.06
+
+
+def test_few_counts_crowd_beside_a_heap():
+    x = np.r_[np.zeros(12), [1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 10], [31, 40, 60, 75, 90, 93, 100]]
+    for sign in (1, -1):
+        draws = sign * drawn(sign * x)
+        low = (draws > 0) & (draws <= 10)
+        assert low.mean() == pytest.approx(11 / 30, abs=0.08)
 
 
 @pytest.mark.parametrize("name", ["lognormal", "t", "expon"])
@@ -409,4 +431,10 @@ def test_components_of_rounded_columns_are_those_of_the_columns(step, atol):
     )
     # Of steps of half a deviation the columns have so few values that each is an atom.
     np.testing.assert_allclose(rounded.components_, exact.components_, atol=atol)
-    np.testing.assert_allclose(rounded.explained_variance_, exact.explained_variance_, rtol=0.05)
+    # Normal scores of values that rows share vary less, by what their middle ranks say.
+    ranks = stats.rankdata(np.round(X / step) * step, axis=0)
+    scores = stats.norm.ppf((ranks - 0.5) / len(X))
+    features = rounded.net_.module_.likelihood.start_rows(np.round(X / step) * step)
+    assert np.sqrt(((features - scores) ** 2).mean()) < 0.03
+    expected = scores.var(axis=0).mean() * exact.explained_variance_
+    np.testing.assert_allclose(rounded.explained_variance_, expected, rtol=0.03)

@@ -7,10 +7,12 @@ from sklearn.base import clone
 from sklearn.utils.validation import _num_samples
 
 from ..scores import importance_scores
+from ..splits import held_out_by
 
 _OTHER_MEASURE = (
-    "No comparison with the linear start: fitted to half of these rows it takes other values for "
-    "repeated ones, whose probabilities are no densities. With X_train there is one."
+    "No comparison with the linear start: fitted to other rows than the model it has other values "
+    "for repeated ones, whose probabilities are no densities. With X_train, all rows of the fit, "
+    "there is one."
 )
 
 
@@ -83,7 +85,7 @@ def _linear_scores(model, rows, train, seed, n_draws):
     """log p(x) of the rows, and of those of `train`, under the linear start; or why it has none."""
     n_rows = _num_samples(rows.given)
     if train is not None:
-        fits = [(train, np.arange(_num_samples(train.given)), np.arange(len(rows.X)))]
+        fits = [(train, _trained(model, _num_samples(train.given)), np.arange(len(rows.X)))]
     else:
         half = np.random.RandomState(seed).permutation(n_rows) % 2 == 0
         judged = half[rows.chosen]
@@ -103,6 +105,13 @@ def _linear_scores(model, rows, train, seed, n_draws):
             note += " (To half of these rows. With X_train it is fitted to those.)"
         return None, None, note
     return scores, of_train, ""
+
+
+def _trained(model, n_rows):
+    """Places of the rows that trained, of all rows of the fit if there are so many: the atoms of a
+    column, values that repeat, are those of these alone."""
+    held_out = held_out_by(model) if n_rows == model.n_samples_ else None
+    return np.arange(n_rows) if held_out is None else np.delete(np.arange(n_rows), held_out)
 
 
 def _linear_start(model, X, C, seed):

@@ -12,6 +12,8 @@ _MOST_LEVELS = 12
 _BINS = 30
 # A bar so many times as high as all others is cut off, and its part of the rows is written there.
 _HEAP_TIMES = 20
+# Options of histograms that are for the real rows, too.
+_OF_COUNTING = "bins", "range", "density", "cumulative", "log"
 
 
 def distance(kind, real, drawn):
@@ -35,7 +37,7 @@ def draw_marginals(ax, kind, levels, real, drawn, **kwargs):
     drawn = drawn[np.isfinite(drawn)]
     both = np.concatenate([real, drawn])
     values = np.unique(both)
-    few = len(values) <= _MOST_VALUES and np.ptp(values) <= _WIDEST
+    few = 0 < len(values) <= _MOST_VALUES and np.ptp(values) <= _WIDEST
     whole = few and (values == np.floor(values)).all()
     filled = {"color": GREY, "alpha": 0.6, "label": "real"}
     outline = styled({"color": OKABE_ITO[0], "label": "sampled"}, kwargs, Patch)
@@ -48,18 +50,25 @@ def draw_marginals(ax, kind, levels, real, drawn, **kwargs):
         return
     # A few values far outside would leave the others in one bin.
     low, high = np.percentile(real if len(real) else both, [0.5, 99.5])
-    edges = np.linspace(low, high, _BINS + 1) if high > low else _BINS
-    edges = np.histogram_bin_edges(both, edges)
-    # Parts of all rows, those outside too, so that heights can be compared.
+    if not high > low:
+        low, high = both.min(), both.max()
+    # As good as one value.
+    least = 1e-6 * max(1.0, abs(low))
+    if high - low < least:
+        low, high = low - least, high + least
+    edges = np.linspace(low, high, _BINS + 1)
+    # What says how rows are counted says it of both.
+    counted = {key: outline.pop(key) for key in _OF_COUNTING if key in outline}
     line = {"histtype": "step", "linewidth": 1.6}
     heights = []
     for part, look in ((real, filled), (drawn, line | outline)):
         if len(part):
-            weights = np.full(len(part), 1 / len(part))
-            heights.append(ax.hist(part, **{"bins": edges, "weights": weights} | look)[0])
-    if len({len(height) for height in heights}) == 1:
-        middles = 0.5 * (edges[1:] + edges[:-1])
-        _cut_heap(ax, middles, *heights)
+            # Parts of all rows, those outside too, so that heights can be compared.
+            weights = None if counted.get("density") else np.full(len(part), 1 / len(part))
+            options = {"bins": edges, "weights": weights} | counted | look
+            heights.append(ax.hist(part, **options)[0])
+    if not counted:
+        _cut_heap(ax, 0.5 * (edges[1:] + edges[:-1]), *heights)
     label_values(ax, kind, "x")
 
 
@@ -105,7 +114,9 @@ def _draw_bars(ax, kind, levels, values, real, drawn, filled, outline):
 
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_xlim(values.min() - 1, values.max() + 1)
-    _cut_heap(ax, places, *shares)
+    if not outline.get("log"):
+        rows = ((real, shares[0]), (drawn, shares[1]))
+        _cut_heap(ax, places, *(height for part, height in rows if len(part)))
     ax.bar(places - 0.2, shares[0], width=0.4, **filled)
     ax.bar(places + 0.2, shares[1], **{"width": 0.4} | outline)
 

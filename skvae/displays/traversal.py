@@ -48,7 +48,8 @@ class TraversalDisplay:
     feature_names : list of str or None, default=None
     component_names : list of str or None, default=None
     n_components : int or None, default=None
-        How many the model has, where not all are drawn, which is then written.
+        How many the model has, where not all are drawn, which is then written (of tables in a
+        figure of its own).
 
     Attributes
     ----------

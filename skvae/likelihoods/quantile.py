@@ -116,7 +116,8 @@ class QuantileGaussian(RealColumns):
             column, exact = X[..., j], None
             atoms = self.atom_values[j][~np.isnan(self.atom_values[j])]
             if decimals >= 0:
-                exact = np.round(column, decimals)
+                # Without a minus before 0.
+                exact = np.round(column, decimals) + 0.0
             elif len(atoms):
                 exact = atoms[np.searchsorted(0.5 * (atoms[1:] + atoms[:-1]), column)]
             if exact is not None:

@@ -23,6 +23,8 @@ _TAIL_TIMES = 3.0
 _OUTER_PART = 0.25
 # A value of a rounded column that has so many rows has a knot on both sides, of at most so many.
 _MOST_HEAPS = 500
+# Pieces beside such a value have a knot at the median of their rows, of at least so many.
+_LEAST_HALVED = 4
 # A column is rounded if so few decimals write it,
 _MOST_DECIMALS = 6
 # and float32, in working units, can tell its values apart; knots are as far apart at least.
@@ -237,6 +239,8 @@ def _column(X, centre, scale):
         order = np.lexsort((below, edges))
         edges, below, wanted = edges[order], below[order], wanted[order]
     wanted |= _at_quantiles(below, len(X))
+    if decimals >= 0:
+        wanted |= _at_medians(below, wanted)
     edges, below = edges[wanted], below[wanted]
     gaps, tails = _gaps(edges, below, low, high, rows)
     edges, below = _with_gaps(edges, below, low, high, rows, gaps)
@@ -292,6 +296,20 @@ def _at_quantiles(below, n_rows):
         if place < len(below) and last + least <= below[place] <= n_rows - least:
             wanted[place], last = True, below[place]
     return wanted
+
+
+def _at_medians(below, wanted):
+    """Which edges halve the rows of the pieces beside those of one value: how many rows are at it
+    says nothing of where in such a piece the others are."""
+    halves, at = np.zeros(len(below), dtype=bool), np.flatnonzero(wanted)
+    rows = np.diff(below[at])
+    single = (np.diff(at) == 1) & (rows > 0)
+    beside = np.r_[False, single[:-1]] | np.r_[single[1:], False]
+    for i in np.flatnonzero(beside & (rows >= _LEAST_HALVED)):
+        begin, end = at[i : i + 2]
+        middle = begin + np.searchsorted(below[begin:end], 0.5 * (below[begin] + below[end]))
+        halves[middle] = below[begin] < below[middle] < below[end]
+    return halves
 
 
 def _gaps(edges, below, low, high, rows):
