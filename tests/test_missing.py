@@ -325,7 +325,7 @@ class TestObservedCells:
 
     def test_errors(self):
         X = with_holes(linear_rows(100))
-        with pytest.raises(ValueError, match=r"Input X contains NaN[^$]*missing_values='observed'"):
+        with pytest.raises(ValueError, match=r"missing_values='observed'[^$]*Input X contains NaN"):
             VAETransformer(2, **SMALL).fit(X)
         vae = VAETransformer(2, **OBSERVED).fit(X)
         bad = X.copy()

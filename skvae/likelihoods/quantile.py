@@ -23,6 +23,8 @@ _NODES = 72
 _MOST_EXTREME_NODE = 5.5
 # and equally probable values that the mean of features is.
 _FEATURE_NODES = 16
+# that at the start of more of them.
+_START_NODES = 1024
 # A mean over so few draws of the latents is that of their means, one over more of this many values.
 _FEW_DRAWS = 8
 _LEAST_VALUES = 512
@@ -105,9 +107,17 @@ class QuantileGaussian(RealColumns):
         deviation = np.array([column.std() for column in features.T])
         self.feature_scale = np.where(deviation > 0, deviation, 1.0)
         self._fill_buffers()
-        # Of scores that are N(0, 1), which the smooth map and ties bring to another mean than 0.
-        origin = torch.zeros(1, self.n_outputs).to(self.like)
-        self._standard_mean = self.feature_mean(origin)[0].double().cpu().numpy()
+        self._standard_mean = self._mean_at_start()
+
+    def _mean_at_start(self):
+        """The mean of the features of scores that are N(0, 1), which the smooth map and ties bring
+        to another one than 0; by many nodes, since features jump where rows share a value."""
+        parts = (torch.arange(_START_NODES, dtype=torch.float64) + 0.5) / _START_NODES
+        scores, total = torch.special.ndtri(parts), 0.0
+        for part in row_slices(_START_NODES, _TEMPORARIES * self.n_features):
+            x = self.exact_map.value(scores[part, None].expand(-1, self.n_features))
+            total = total + self.exact_map.feature(x).sum(0)
+        return (total / _START_NODES).numpy()
 
     def in_units_of_rows(self, x):
         X = super().in_units_of_rows(x)
