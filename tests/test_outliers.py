@@ -123,7 +123,8 @@ class TestDetector:
     def test_the_default_scores_densities_in_the_units_of_X(self):
         scale = np.logspace(-3, 3, WINE.shape[1])
         plain, scaled = (
-            VAEOutlierDetector(random_state=0).fit(rows) for rows in (WINE, 5 + WINE * scale)
+            VAEOutlierDetector(contamination=0.1, random_state=0).fit(rows)
+            for rows in (WINE, 5 + WINE * scale)
         )
         ours = scaled.score_samples(5 + WINE * scale) + np.log(scale).sum()
         # Equal but for rounding, which training may enlarge, and draws keyed by other bytes.
@@ -133,7 +134,7 @@ class TestDetector:
     def test_finds_what_no_benign_tumour_looks_like(self):
         X, benign = load_breast_cancer(return_X_y=True)
         rows = X[benign == 1]
-        detector = VAEOutlierDetector(random_state=0).fit(rows[::2])
+        detector = VAEOutlierDetector(contamination=0.1, random_state=0).fit(rows[::2])
         unseen = np.vstack([rows[1::2], X[benign == 0]])
         label = np.r_[np.ones(len(rows[1::2])), np.zeros((benign == 0).sum())]
         assert roc_auc_score(label, detector.score_samples(unseen)) > 0.95
@@ -232,7 +233,7 @@ class TestDetector:
         law = multivariate_normal([0, 50], [[1.0, 6.0], [6.0, 100.0]])
         rows, fresh = (law.rvs(size, random_state=random) for size in (500, 200))
         rows[::7, 1] = np.nan
-        detector = VAEOutlierDetector(random_state=0).fit(rows)
+        detector = VAEOutlierDetector(contamination=0.1, random_state=0).fit(rows)
         holed = fresh.copy()
         holed[:, 0] = np.nan
         difference = detector.score_samples(holed) - norm.logpdf(fresh[:, 1], 50, 10)
@@ -428,7 +429,7 @@ def test_the_model_is_looked_at_behind_its_scaler():
         size=(4, 4)
     )
     X = X * [1, 10, 100, 1000] + [0, 500, 0, 0]
-    detector = VAEOutlierDetector(random_state=0).fit(X[:150])
+    detector = VAEOutlierDetector(contamination=0.1, random_state=0).fit(X[:150])
     with pytest.raises(TypeError, match=r"make_pipeline\(model\.scaler_, model\.estimator_"):
         diagnose(detector, X)
     behind = make_pipeline(detector.scaler_, detector.estimator_)
@@ -482,11 +483,17 @@ def test_support_leaves_out_what_a_fit_with_it_finds_usual():
     rows += 0.3 * random.normal(size=rows.shape)
     outliers = 2 * random.normal(size=(3, 12))
     everything = np.vstack([rows, outliers])
-    detector = VAEOutlierDetector(support_fraction=0.9, random_state=0).fit(everything)
+    detector = VAEOutlierDetector(contamination=0.1, support_fraction=0.9, random_state=0).fit(
+        everything
+    )
     supporting = detector.scaler_.inverse_transform(detector._typical)
     kept = np.isclose(supporting[:, None], outliers).all(axis=2).any(axis=1)
     assert len(supporting) == 57 and not kept.any()
-    by_itself = VAEOutlierDetector(random_state=0).fit(everything).score_samples(everything)
+    by_itself = (
+        VAEOutlierDetector(contamination=0.1, random_state=0)
+        .fit(everything)
+        .score_samples(everything)
+    )
     assert (np.argsort(by_itself)[:6] >= 60).sum() < 3
 
 
