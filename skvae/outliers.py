@@ -107,6 +107,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
     >>> from sklearn.metrics import roc_auc_score
     >>> from skvae import VAEOutlierDetector
     >>> X, benign = load_breast_cancer(return_X_y=True)
+    >>> X = X[:, 20:]  # the largest values of each tumour
     >>> detector = VAEOutlierDetector(random_state=0).fit(X[benign == 1][:200])
     >>> bool(roc_auc_score(benign, detector.score_samples(X)) > 0.9)
     True
@@ -380,16 +381,16 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
         log p(x_j | the others), as `VAETransformer.score_columns` has it, is taken from its mean
         over (at most 100) training rows. The columns of a row do not add up to its score: where
-        two contradict each other, each is strange given the other. Of cells that are hundreds of
-        nats off few draws count: what is said of them is an order, and no size.
+        two contradict each other, each is strange given the other. What is said of cells that are
+        hundreds of nats off may be wrong by some per cent.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         n_draws : int, default=1000
-            Weighted draws of the latent that each cell is judged by. The time grows with them, and
-            with the cells: of a row of 30 columns about a quarter of a second, on one core. The
-            first call looks at the training rows, too.
+            Weighted draws of the latent that the cells of a row are judged by. The time grows with
+            them: of a row of 30 columns about a twentieth of a second, on one core. The first call
+            looks at the training rows, too.
 
         Returns
         -------

@@ -5,6 +5,8 @@ All noise is keyed by the rows themselves (`skvae._random.row_normals`), so that
 row does not depend on the rows beside it.
 """
 
+import math
+
 import numpy as np
 import torch
 
@@ -78,13 +80,15 @@ def bounds(net, X, seed, n_draws, dtype, condition=None):
 
 
 def column_scores(net, X, seed, n_draws, dtype, condition=None):
-    """log p(x_j | the other observed cells) of each cell in nats.
+    """log p(x_j | the other observed cells) of each cell in nats, by `n_draws` of the latent for a
+    row, or by as many as its cells need to have one each.
 
     Returns
     -------
     ndarray of shape (n, n_features), float64
         0 of missing cells.
     """
+    n_draws = max(n_draws, math.ceil(1.25 * X.shape[1]))
     scores = net.apply(
         "column_scores",
         X,

@@ -1163,15 +1163,15 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """log p(x_j | the other cells of the row) of each cell in nats: how strange it is there.
 
         Needs `missing_values="observed"` in the fit. Each cell is left out in turn, and judged by
-        what the others say, with weighted draws of q(z | the others): time grows with the rows, the
-        columns and `n_draws`, each cell taking what a row takes in `score_samples`.
+        what the others say: p(x) / p(x without x_j), by weighted draws of q(z | the others) for
+        each j and of q(z|x) that all cells of a row share.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         n_draws : int or None, default=None
-            How many; None is `n_importance_samples`. A cell far from what the others say needs
-            more than a usual one.
+            How many for a row, and at least five for four columns; None is
+            `n_importance_samples`. Time grows with them, as in `score_samples`.
         condition : array-like, Series or DataFrame or None, default=None
             As in `score_samples`.
 
@@ -1191,7 +1191,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         References
         ----------
         J. Besag, "Statistical Analysis of Non-Lattice Data", The Statistician 24, 1975 (the
-        conditional laws of single variables).
+        conditional laws of single variables); A. Owen, Y. Zhou, "Safe and Effective Importance
+        Sampling", JASA 95, 2000 (draws of all of these laws, weighted by their mixture).
         """
         X = self._scorable(X)
         if self.net_.module_.fill is None:
