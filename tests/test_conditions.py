@@ -127,8 +127,9 @@ def test_the_trained_score_is_a_density_of_x_under_each_condition():
     angle = random.uniform(0, 2 * np.pi, size=2000)
     X = np.column_stack([np.cos(angle), np.sin(angle)]) * (1 + 2 * ring)[:, None]
     X += 0.2 * random.normal(size=X.shape)
-    vae = VAETransformer(2, likelihood="diagonal_gaussian", prior="mixture", random_state=0)
-    vae.fit(X, condition=ring.astype(bool))
+    vae = VAETransformer(
+        2, likelihood="diagonal_gaussian", prior="mixture", max_epochs=60, random_state=0
+    ).fit(X, condition=ring.astype(bool))
     assert vae.best_epoch_ > 0
     side = np.linspace(-5, 5, 51)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)

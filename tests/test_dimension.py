@@ -401,7 +401,7 @@ def test_minkas_choice_with_missing_cells_is_that_of_whole_rows(n, d, k, share):
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
 def test_a_part_of_the_variance_with_missing_cells_is_that_of_the_model(share):
     # Noise has more than half of the variance, which cells that are filled in have not.
-    X = drawn(2000, 20, 4, weakest=3.0)
+    X = drawn(1000, 20, 4, weakest=3.0)
     for part in (0.3, 0.55, 0.8, 0.9, 0.999):
         expected = PCA(part, svd_solver="full").fit(X).n_components_
         assert abs(counted(part, with_holes(X, share)) - expected) <= 1

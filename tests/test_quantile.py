@@ -238,7 +238,12 @@ def test_exp_of_the_score_integrates_to_one():
     whole = rng.randint(0, 3, 600).astype(float)
     x = np.where(whole > 0, 3.0, -3.0) + rng.normal(size=600)
     vae = VAETransformer(
-        1, likelihood="quantile_gaussian", max_epochs=3, n_importance_samples=500, random_state=0
+        1,
+        likelihood="quantile_gaussian",
+        hidden_layer_sizes=32,
+        max_epochs=6,
+        n_importance_samples=500,
+        random_state=0,
     ).fit(np.column_stack([x, whole]))
     grid = np.linspace(-14, 14, 401)
     total = 0
