@@ -283,11 +283,12 @@ def test_a_quantity_colours_the_rows_by_itself(linear):
 
 
 def test_rows_of_a_class_have_its_colour_and_marker(linear):
-    y = np.arange(150) % 9
+    y = np.arange(150) % 12
     display = LatentSpaceDisplay.from_estimator(linear, IRIS.data, y, ellipses=False)
     first, second = display.scatter_
-    assert len(first.get_offsets()) == (y < 7).sum() and len(second.get_offsets()) == (y >= 7).sum()
-    expected = [styles(["x"] * 9)[code][0] for code in y[y < 7]]
+    assert len(first.get_offsets()) == (y < 10).sum()
+    assert len(second.get_offsets()) == (y >= 10).sum()
+    expected = [styles(["x"] * 12)[code][0] for code in y[y < 10]]
     assert [to_hex(colour).upper() for colour in first.get_facecolors()] == expected
 
 
@@ -323,6 +324,8 @@ def test_what_is_a_quantity(y):
 
 def test_up_to_twenty_one_classes_are_told_apart_and_the_rest_are_one():
     assert len(set(styles(list("abcdefghijklmnopqrstu")))) == 21
+    # Ten, as of digits, by colours alone.
+    assert len({colour for colour, _ in styles(list("0123456789"))}) == 10
     # 30 classes, of which the later are more frequent.
     y = np.repeat([f"{c:02}" for c in range(30)], np.arange(1, 31))
     targets = targets_of(y)
@@ -771,6 +774,9 @@ def test_sample_of_many_columns_draws_those_that_differ_most(images):
     apart = [ks_2samp(DIGITS[:, j], drawn[:, j]).statistic for j in range(64)]
     assert len(display.axes_) == 16
     np.testing.assert_allclose(np.sort(display.distance_), np.sort(apart)[-16:])
+    assert "16 of 64" in display.figure_.legends[0].get_title().get_text()
+    chosen = SampleDisplay.from_estimator(images, DIGITS, columns=[20, 21], random_state=0)
+    assert not chosen.figure_.legends[0].get_title().get_text()
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 1e9 + 0.5])
@@ -785,7 +791,9 @@ def test_marginals_of_next_to_nothing(value):
     assert not alone.ax_.texts
     heap = np.r_[np.zeros(99), 3.0][:, None]
     (label,) = SampleDisplay.from_predictions(np.full((9, 1), np.nan), heap).ax_.texts
-    assert label.get_text() == "99%"
+    assert label.get_text() == "real 99%"
+    (label,) = SampleDisplay.from_predictions(np.r_[np.zeros(49), 3][:, None], heap).ax_.texts
+    assert label.get_text() == "real 99%\nsampled 98%"
 
 
 @pytest.mark.parametrize("draw", [LoadingsDisplay, TraversalDisplay])
@@ -821,7 +829,7 @@ def test_rare_amounts_are_seen_beside_zeros():
     zeros = [(part == 0).mean() for part in (X, drawn)]
     assert low == 0 and high < min(zeros) / 10
     (label,) = display.ax_.texts
-    assert label.get_text() == f"{zeros[0]:.0%} | {zeros[1]:.0%}"
+    assert label.get_text() == f"real {zeros[0]:.0%}\nsampled {zeros[1]:.0%}"
     rare = [bar for bar in display.ax_.patches[:30] if 0 < bar.get_height() < high]
     # But for those beyond the 99.5th percentile.
     assert sum(bar.get_height() for bar in rare) == pytest.approx((X > 0).mean(), abs=0.005)

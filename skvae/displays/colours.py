@@ -8,9 +8,14 @@ from sklearn.utils import column_or_1d
 
 # M. Okabe, K. Ito, "Color Universal Design", 2008, without the yellow, which is too faint on white.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+# Of more classes: P. Tol, "Colour Schemes", SRON, 2021, "muted", with black for its grey.
+MUTED = (
+    *("#332288", "#DDCC77", "#117733", "#CC6677", "#88CCEE"),
+    *("#AA4499", "#000000", "#44AA99", "#999933", "#882255"),
+)
 MARKERS = ("o", "^", "s")
 GREY = "#8C8C8C"
-MOST_CLASSES = len(OKABE_ITO) * len(MARKERS)
+MOST_CLASSES = 21
 # Integers of more values than this are quantities and no names.
 _MOST_INTEGERS = 20
 OTHERS, MISSING = "(others)", "(missing)"
@@ -103,9 +108,9 @@ def _most_frequent(codes, names):
 
 def styles(names):
     """A colour and a marker for each class."""
+    colours = OKABE_ITO if len(names) <= len(OKABE_ITO) else MUTED
     of_classes = [
-        (OKABE_ITO[j % len(OKABE_ITO)], MARKERS[j // len(OKABE_ITO) % len(MARKERS)])
-        for j in range(len(names))
+        (colours[j % len(colours)], MARKERS[j // len(colours)]) for j in range(len(names))
     ]
     return [
         (GREY, "x") if name in (OTHERS, MISSING) else style

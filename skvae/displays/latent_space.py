@@ -36,7 +36,7 @@ class LatentSpaceDisplay:
     ax_ : matplotlib Axes
     figure_ : matplotlib Figure
     scatter_ : list of PathCollection
-        One for each kind of marker; up to seven classes share one.
+        One for each kind of marker; up to ten classes share one.
     ellipses_ : EllipseCollection, LineCollection or None
         One posterior standard deviation in each direction around some rows; lines where there is
         one component.

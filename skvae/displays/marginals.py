@@ -66,21 +66,22 @@ def draw_marginals(ax, kind, levels, real, drawn, **kwargs):
             # Parts of all rows, those outside too, so that heights can be compared.
             weights = None if counted.get("density") else np.full(len(part), 1 / len(part))
             options = {"bins": edges, "weights": weights} | counted | look
-            heights.append(ax.hist(part, **options)[0])
+            heights.append((look["label"], ax.hist(part, **options)[0]))
     if not counted:
-        _cut_heap(ax, 0.5 * (edges[1:] + edges[:-1]), *heights)
+        _cut_heap(ax, 0.5 * (edges[1:] + edges[:-1]), heights)
     label_values(ax, kind, "x")
 
 
-def _cut_heap(ax, places, *heights):
-    """Cut the bar beside which no other would be seen, and write its height there."""
-    tallest = np.max(heights, axis=0)
+def _cut_heap(ax, places, heights):
+    """Cut the bar beside which no other would be seen, and write there what part it is of the rows
+    that each label, with their heights, is for."""
+    tallest = np.max([height for _, height in heights], axis=0)
     heap = tallest.argmax()
     others = np.delete(tallest, heap).max(initial=0.0)
     if not 0 < _HEAP_TIMES * others < tallest[heap]:
         return
     ax.set_ylim(0, 1.35 * others)
-    shares = " | ".join(f"{height[heap]:.0%}" for height in heights)
+    shares = "\n".join(f"{label} {height[heap]:.0%}" for label, height in heights)
     side, place = ("left", 4) if heap < len(places) / 2 else ("right", -4)
     ax.annotate(
         shares,
@@ -115,8 +116,10 @@ def _draw_bars(ax, kind, levels, values, real, drawn, filled, outline):
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.set_xlim(values.min() - 1, values.max() + 1)
     if not outline.get("log"):
-        rows = ((real, shares[0]), (drawn, shares[1]))
-        _cut_heap(ax, places, *(height for part, height in rows if len(part)))
+        looks = zip((filled, outline), (real, drawn), shares, strict=True)
+        _cut_heap(
+            ax, places, [(look["label"], height) for look, part, height in looks if len(part)]
+        )
     ax.bar(places - 0.2, shares[0], width=0.4, **filled)
     ax.bar(places + 0.2, shares[1], **{"width": 0.4} | outline)
 

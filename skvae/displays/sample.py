@@ -21,8 +21,8 @@ _MOST_PANELS = 16
 class SampleDisplay:
     """Rows that a model draws: a grid of images, or the marginals of a table beside real ones.
 
-    A bar more than 20 times as high as all others is cut off, and its parts of the real and of the
-    drawn rows are written beside it.
+    A bar more than 20 times as high as all others is cut off, and what part of the real and of the
+    drawn rows it is is written beside it.
 
     It is recommended to use `from_estimator` or `from_predictions` to create it. All parameters are
     stored as attributes.
@@ -40,6 +40,8 @@ class SampleDisplay:
         What the columns are; None is all numbers.
     levels : list of list of str or None, default=None
         The names of the categories of each column.
+    n_features : int or None, default=None
+        How many columns the table has, where these are those that are furthest apart.
 
     Attributes
     ----------
@@ -72,6 +74,7 @@ class SampleDisplay:
         feature_names=None,
         kinds=None,
         levels=None,
+        n_features=None,
     ):
         self.X_sampled = X_sampled
         self.X = X
@@ -79,6 +82,7 @@ class SampleDisplay:
         self.feature_names = feature_names
         self.kinds = kinds
         self.levels = levels
+        self.n_features = n_features
 
     @classmethod
     def from_estimator(
@@ -187,16 +191,24 @@ class SampleDisplay:
     @classmethod
     def _of(cls, of_columns, drawn, rows, image_shape, columns):
         names, kinds, levels = of_columns.names, of_columns.kinds, of_columns.levels
+        n_features = None
         if image_shape is None:
             if columns is not None:
                 chosen = of_columns.chosen(columns)
             else:
                 apart = [distance(kinds[j], rows[:, j], drawn[:, j]) for j in range(len(names))]
                 chosen = np.sort(np.argsort(-np.array(apart), kind="stable")[:_MOST_PANELS])
+                n_features = len(names) if len(names) > _MOST_PANELS else None
             rows, drawn = rows[:, chosen], drawn[:, chosen]
             names, kinds, levels = ([part[j] for j in chosen] for part in (names, kinds, levels))
         return cls(
-            drawn, X=rows, image_shape=image_shape, feature_names=names, kinds=kinds, levels=levels
+            drawn,
+            X=rows,
+            image_shape=image_shape,
+            feature_names=names,
+            kinds=kinds,
+            levels=levels,
+            n_features=n_features,
         )
 
     def plot(self, ax=None, **kwargs):
@@ -252,6 +264,9 @@ class SampleDisplay:
             panel.set_title(shortened(names[j]), fontsize="medium")
         if ax is None:
             handles = self.axes_[0].get_legend_handles_labels()
+            title = None
+            if self.n_features is not None:
+                title = f"the {d} of {self.n_features} columns that are furthest apart"
             self.axes_[0].figure.legend(
-                *handles, loc="outside lower center", ncols=2, frameon=False
+                *handles, loc="outside lower center", ncols=2, frameon=False, title=title
             )

@@ -38,6 +38,7 @@ class ScreeDisplay:
     -----
     Both ratios are of the features that PCA starts from (see `components_` of VAETransformer): the
     columns of X with the Gaussian likelihoods, and less what a condition says where there is one.
+    PCA explains the most that straight lines can; components that bend may explain more.
 
     Of rows with missing cells scikit-learn has no PCA, and none is drawn: to compare, draw a second
     model with `max_epochs=0`, which is pPCA of the observed cells, by EM.
@@ -135,12 +136,13 @@ class ScreeDisplay:
         self.axes_ = panel_axes(len(panels), ax, n_columns=1, size=size, sharex=True)
         places = np.arange(k)
         bars = styled({"color": OKABE_ITO[0], "width": 0.7, "label": "VAE"}, kwargs, Patch)
+        of_lines = "PCA (straight lines)"
         marks = {"ls": "", "marker": "D", "ms": 6, "mfc": "white", "mew": 1.5}
         for panel, (of_model, of_pca) in zip(self.axes_, panels, strict=True):
             panel.bar(places, of_model, **bars)
             if of_pca is not None:
                 shown = of_pca[:k]
-                panel.plot(places[: len(shown)], shown, color=OKABE_ITO[5], label="PCA", **marks)
+                panel.plot(places[: len(shown)], shown, color=OKABE_ITO[5], label=of_lines, **marks)
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.set_ylim(bottom=min(0, np.min(of_model)))
             without_top(panel)
