@@ -75,8 +75,11 @@ def checked_rows(
         place = _first_problem(X, allow_missing, getattr(X, "columns", None))
         if place is None:
             raise
-        if reset and "could not convert string" in str(error) and hasattr(X, "columns"):
-            place += " likelihood='auto' takes tables of numbers, categories and dates."
+        if reset and ("could not convert string" in str(error) or "bytes/strings" in str(error)):
+            place += " likelihood='auto' takes tables of numbers, categories and dates"
+            place += (
+                "." if hasattr(X, "columns") else ", as a DataFrame or with categorical_features."
+            )
         raise type(error)(_with_place(error, place, allow_missing)) from error
 
 

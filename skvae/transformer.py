@@ -685,8 +685,9 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             if condition is None:
                 return None
             raise ValueError(
-                "condition is given, but the model was fitted without. (With warm_start=True, or "
-                "by partial_fit, training goes on from that model.)"
+                "condition is given, but the model was fitted without. (It is the second argument "
+                "of methods that see rows; y, which they do not take, is left out. With "
+                "warm_start=True, or by partial_fit, training goes on from that model.)"
             )
         if condition is None:
             raise ValueError(

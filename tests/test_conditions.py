@@ -283,6 +283,8 @@ def test_a_row_is_drawn_for_each_condition():
     assert untold.sample().shape == (1, 13)
     with pytest.raises(ValueError, match="fitted without"):
         untold.sample(condition=NAMES)
+    with pytest.raises(ValueError, match="second argument.*; y, which they do not take"):
+        untold.transform(WINE, KINDS)
 
 
 def test_columns_are_uncorrelated_whatever_depends_on_what():

@@ -176,6 +176,9 @@ class TestLaws:
             ValueError, match=r"could not convert[\s\S]*likelihood='auto' takes tables"
         ):
             model(likelihood="gaussian").fit(table())
+        for cells in (np.array([["a", "b"]] * 9), np.array([["a", "b"]] * 9, dtype=object)):
+            with pytest.raises(ValueError, match="'auto' takes.*DataFrame or with categorical_f"):
+                model().fit(cells)
 
     @pytest.mark.parametrize("listed", [["rooms"], [4], [False] * 4 + [True, False, False]])
     def test_categorical_features(self, listed):
