@@ -283,7 +283,7 @@ def test_a_row_is_drawn_for_each_condition():
     assert untold.sample().shape == (1, 13)
     with pytest.raises(ValueError, match="fitted without"):
         untold.sample(condition=NAMES)
-    with pytest.raises(ValueError, match="second argument.*; y, which they do not take"):
+    with pytest.raises(ValueError, match=r"second argument.*; y, which they do not take"):
         untold.transform(WINE, KINDS)
 
 

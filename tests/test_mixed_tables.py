@@ -177,7 +177,7 @@ class TestLaws:
         ):
             model(likelihood="gaussian").fit(table())
         for cells in (np.array([["a", "b"]] * 9), np.array([["a", "b"]] * 9, dtype=object)):
-            with pytest.raises(ValueError, match="'auto' takes.*DataFrame or with categorical_f"):
+            with pytest.raises(ValueError, match=r"'auto' takes.*DataFrame or with categorical_f"):
                 model().fit(cells)
 
     @pytest.mark.parametrize("listed", [["rooms"], [4], [False] * 4 + [True, False, False]])
