@@ -130,7 +130,7 @@ class ScoresLaw:
         begin, end, slope = (
             part.numpy() for part in self.likelihood.exact_map.interval(working(self.likelihood, X))
         )
-        step = np.where(self.likelihood.decimals >= 0, 10.0**-self.likelihood.decimals, 1.0)
+        step = np.nan_to_num(10.0**-self.likelihood.decimals, nan=1.0)
         with np.errstate(divide="ignore"):
             inside = np.log(self.scores.cdf(end) - self.scores.cdf(begin)) - np.log(step)
         density = self.scores.logpdf(begin) + np.log(slope / self.likelihood.scale)

@@ -48,10 +48,10 @@ class QuantileGaussian(RealColumns):
     spline, linear beyond the training rows. log p(x_j|z) is
 
     - of a column that is not rounded, log N(g(x); mu, s2) + log g'(x);
-    - of a column rounded to whole numbers, or to at most six decimals, the log of the probability
-      of what is rounded to x, over the step h: log P(x - h/2 < X < x + h/2 | z) - log h, which
-      counts values that many rows share (40 hours a week) in full, is a density still, and for
-      whole numbers their probability;
+    - of a column rounded to whole numbers, to tens, hundreds, ..., or to at most six decimals, the
+      log of the probability of what is rounded to x, over the step h: log P(x - h/2 < X < x + h/2 |
+      z) - log h, which counts values that many rows share (40 hours a week) in full, is a density
+      still, and for whole numbers their probability;
     - of an atom of a column that is not rounded, a value that many rows share while its neighbours
       have few (exact zeros among amounts), the log of the probability of g's jump there: a hurdle.
       This is a mass among densities, so that scores can be compared only with those of models that
@@ -125,9 +125,9 @@ class QuantileGaussian(RealColumns):
         for j, decimals in enumerate(self.decimals):
             column, exact = X[..., j], None
             atoms = self.atom_values[j][~np.isnan(self.atom_values[j])]
-            if decimals >= 0:
+            if not np.isnan(decimals):
                 # Without a minus before 0.
-                exact = np.round(column, decimals) + 0.0
+                exact = np.round(column, int(decimals)) + 0.0
             elif len(atoms):
                 exact = atoms[np.searchsorted(0.5 * (atoms[1:] + atoms[:-1]), column)]
             if exact is not None:
@@ -155,7 +155,7 @@ class QuantileGaussian(RealColumns):
     def same_measure(self, other):
         # Values that repeat have probabilities, the others densities.
         same_atoms = np.array_equal(self.atom_values, other.atom_values, equal_nan=True)
-        return same_atoms and np.array_equal(self.decimals, other.decimals)
+        return same_atoms and np.array_equal(self.decimals, other.decimals, equal_nan=True)
 
     def at_noise_floor(self, outputs):
         log_variance = outputs.chunk(2, dim=-1)[1]

@@ -25,9 +25,11 @@ _OUTER_PART = 0.25
 _MOST_HEAPS = 500
 # Pieces beside such a value have a knot at the median of their rows, of at least so many.
 _LEAST_HALVED = 4
-# A column is rounded if so few decimals write it,
+# A column is rounded if so few decimals write it, or to tens, hundreds or more if so many of its
+# values are; a few may be that by chance;
 _MOST_DECIMALS = 6
-# and float32, in working units, can tell its values apart; knots are as far apart at least.
+_LEAST_OF_TENS = 6
+# if float32, in working units, can tell its values apart; knots are as far apart at least.
 _LEAST_WIDTH = 4e-6
 # Edges of a gap so many times as wide stay, whatever is near them.
 _WIDE_GAP = 4.0
@@ -179,7 +181,7 @@ def quantile_map(X, centre, scale):
     QuantileMap
         In float64.
     decimals : ndarray of shape (d,)
-        To how many decimals each column is rounded; -1 where it is not.
+        To how many decimals each column is rounded, -2 to hundreds; NaN where it is not.
     atom_values : ndarray of shape (d, a)
         Atoms as X has them; NaN behind the last.
     """
@@ -188,7 +190,7 @@ def quantile_map(X, centre, scale):
     padded = [_padded(knots, scores, n_knots) for knots, scores, *_ in columns]
     knots, scores = (np.stack(arrays) for arrays in zip(*padded, strict=True))
     decimals = np.array([decimals for _, _, decimals, _ in columns])
-    step = np.where(decimals >= 0, 10.0**-decimals / scale, 0.0)
+    step = np.where(np.isnan(decimals), 0.0, 10.0**-decimals / scale)
     slopes = map(_slopes, knots, scores, step)
     left, right = (np.stack(arrays) for arrays in zip(*slopes, strict=True))
     places = [np.flatnonzero(np.diff(x) == 0) for x in knots]
@@ -216,7 +218,8 @@ def _column(X, centre, scale):
     rows = np.concatenate([[0], np.cumsum(counts)])
     # Where the cells of values begin and end.
     low = high = values
-    if decimals >= 0:
+    rounded = not np.isnan(decimals)
+    if rounded:
         # In steps: halves between whole numbers are exact.
         whole = np.round(values / 10.0**-decimals)
         edges = np.unique(np.concatenate([whole - 0.5, whole + 0.5]))
@@ -239,7 +242,7 @@ def _column(X, centre, scale):
         order = np.lexsort((below, edges))
         edges, below, wanted = edges[order], below[order], wanted[order]
     wanted |= _at_quantiles(below, len(X))
-    if decimals >= 0:
+    if rounded:
         wanted |= _at_medians(below, wanted)
     edges, below = edges[wanted], below[wanted]
     gaps, tails = _gaps(edges, below, low, high, rows)
@@ -265,17 +268,19 @@ def _least_width(x):
 
 
 def _decimals(values, centre, scale):
-    """How many decimals write all values, which float32 can tell apart; or -1."""
+    """How many decimals write all values, which float32 can tell apart, below zero where they are
+    rounded to tens, hundreds, ...; or NaN."""
     farthest = np.abs((values - centre) / scale).max()
-    for decimals in range(_MOST_DECIMALS + 1):
+    fewest = -_MOST_DECIMALS if np.count_nonzero(values) >= _LEAST_OF_TENS else 0
+    for decimals in range(fewest, _MOST_DECIMALS + 1):
         step = 10.0**-decimals
         if step / scale < 2 * _LEAST_WIDTH * (1 + farthest):
             break
         # As float32 has them, too, but no number by chance.
         allowed = np.minimum(1.5e-7 * np.abs(values), 1e-3 * min(step, scale))
         if (np.abs(values - np.round(values, decimals)) <= allowed).all():
-            return decimals
-    return -1
+            return float(decimals)
+    return np.nan
 
 
 def _are_atoms(counts):
