@@ -75,7 +75,7 @@ def checked_rows(
         place = _first_problem(X, allow_missing, getattr(X, "columns", None))
         if place is None:
             raise
-        if reset and ("could not convert string" in str(error) or "bytes/strings" in str(error)):
+        if reset and any(words in str(error) for words in _OF_OTHER_COLUMNS):
             place += " likelihood='auto' takes tables of numbers, categories and dates"
             place += (
                 "." if hasattr(X, "columns") else ", as a DataFrame or with categorical_features."
@@ -150,12 +150,19 @@ def column_namer(estimator):
     return str if names is None else lambda column: repr(str(names[column]))
 
 
+# What scikit-learn and numpy say of columns that are no numbers.
+_OF_OTHER_COLUMNS = "could not convert string", "bytes/strings", "could not be promoted"
+
+
 def _with_place(error, place, allow_missing):
     """scikit-learn's words, which are many and of other estimators where cells are missing, and the
     place."""
     cure = ""
     if not allow_missing and "NaN" in str(error):
-        cure = "X has missing cells; missing_values='observed' takes them as not seen.\n"
+        cure = (
+            "X has missing cells; a model fitted with missing_values='observed' takes them as not "
+            "seen.\n"
+        )
     return f"{cure}{error}\n{place}"
 
 

@@ -389,7 +389,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         n_draws : int, default=1000
             Weighted draws of the latent that the cells of a row are judged by. The time grows with
-            them: of a row of 30 columns about a twentieth of a second, on one core. The first call
+            them: of a row of 30 columns about a thirtieth of a second, on one core. The first call
             looks at the training rows, too.
 
         Returns

@@ -79,7 +79,7 @@ def bounds(net, X, seed, n_draws, dtype, condition=None):
     return log_sum - np.log(n_draws), np.exp(2 * log_sum - log_squares), elbo, kl
 
 
-def column_scores(net, X, seed, n_draws, dtype, condition=None):
+def column_scores(net, X, seed, n_draws, condition=None):
     """log p(x_j | the other observed cells) of each cell in nats, by `n_draws` of the latent for a
     row, or by as many as its cells need to have one each.
 
@@ -89,12 +89,12 @@ def column_scores(net, X, seed, n_draws, dtype, condition=None):
         0 of missing cells.
     """
     n_draws = max(n_draws, math.ceil(1.25 * X.shape[1]))
+    # In double precision, where there is one, whatever X is: large numbers may differ by little.
     scores = net.apply(
         "column_scores",
         X,
         condition,
         prepare=net.with_noise(n_draws, seed),
-        dtype=dtype,
         vectors_per_row=n_draws,
     )
     return scores.astype(np.float64)

@@ -108,12 +108,22 @@ def _log_q(posterior, z):
     return latent.log_prob(z).sum(-1)
 
 
+def _mapped(posterior, function):
+    """q(z|x) with a function applied to its tensors."""
+    if posterior.event_shape:
+        loc, root = function(posterior.loc), function(posterior.scale_tril)
+        return MultivariateNormal(loc, scale_tril=root, validate_args=False)
+    return Normal(function(posterior.loc), function(posterior.scale), validate_args=False)
+
+
 def _detached(posterior):
     """q(z|x) without a gradient to the encoder."""
-    if posterior.event_shape:
-        loc, root = posterior.loc.detach(), posterior.scale_tril.detach()
-        return MultivariateNormal(loc, scale_tril=root, validate_args=False)
-    return Normal(posterior.loc.detach(), posterior.scale.detach(), validate_args=False)
+    return _mapped(posterior, torch.Tensor.detach)
+
+
+def _rows_of(posterior, rows):
+    """q(z|x) of some of its rows."""
+    return _mapped(posterior, lambda tensor: tensor[rows])
 
 
 class VAE(nn.Module):
@@ -369,10 +379,10 @@ class VAE(nn.Module):
         """log p(x_j | the other observed cells) of each cell, (n, n_features) in nats, for standard
         normal noise (n, S, k), S above n_features; 0 of cells that are missing (NaN).
 
-        That is log p(x) - log p(x without x_j), both by the same draws: of q(z | the others) for
-        each x_j, and a fifth or more of q(z|x), weighted as draws of the mixture of all of these
-        (the balance heuristic). So what x_j says of the latents is there where it is needed, and
-        where it is not counts for nothing.
+        That is log p(x) - log p(x without x_j), both by the same draws: at least a fifth of q(z|x),
+        if S allows, and the others in equal parts of q(z | the others) for each x_j, weighted as
+        draws of the mixture of all of these (the balance heuristic). So what x_j says of the
+        latents is there where it is needed, and where it is not counts for nothing.
 
         References
         ----------
@@ -380,18 +390,21 @@ class VAE(nn.Module):
         SIGGRAPH 1995; A. Owen, Y. Zhou, "Safe and Effective Importance Sampling", JASA 95, 2000.
         """
         whole, seen = self.observed(x)
-        posteriors = [self.posterior(whole, seen, condition)]
-        for j in range(x.shape[1]):
-            without = x.clone()
-            without[:, j] = torch.nan
-            posteriors.append(self.posterior(*self.observed(without), condition))
-        n_draws, n_columns = noise.shape[1], x.shape[1]
-        n_own = max(1, (n_draws - n_draws // 5) // n_columns)
-        sizes = torch.tensor([n_draws - n_own * n_columns] + [n_own] * n_columns)
-        parts = noise.split(sizes.tolist(), 1)
-        z = torch.cat([_at(q, part) for q, part in zip(posteriors, parts, strict=True)], 1)
-        log_q = torch.stack([_log_q(q, z) for q in posteriors], 2)
-        log_mixture = torch.logsumexp(log_q + (sizes.to(x) / n_draws).log(), 2)
+        (n, d), n_draws = x.shape, noise.shape[1]
+        n_own = max(1, (n_draws - math.ceil(n_draws / 5)) // d)
+        n_of_all = n_draws - d * n_own
+        # The rows without x_0, then those without x_1, ...
+        without = torch.where(torch.eye(d, device=x.device).bool()[:, None], torch.nan, x)
+        repeated = None if condition is None else condition.repeat(d, 1)
+        of_others = self.posterior(*self.observed(without.reshape(d * n, d)), repeated)
+        own = noise[:, n_of_all:].unflatten(1, (d, n_own)).movedim(1, 0).flatten(0, 1)
+        own = _at(of_others, own).unflatten(0, (d, n)).movedim(0, 1).flatten(1, 2)
+        of_all = self.posterior(whole, seen, condition)
+        z = torch.cat([_at(of_all, noise[:, :n_of_all]), own], 1)
+        laws = [of_all, *(_rows_of(of_others, slice(j * n, (j + 1) * n)) for j in range(d))]
+        shares = torch.tensor([n_of_all] + d * [n_own]).to(x) / n_draws
+        log_mixture = torch.stack([_log_q(q, z) for q in laws], 2) + shares.log()
+        log_mixture = log_mixture.logsumexp(2)
         log_px = self.likelihood.log_prob(self.outputs(z, condition), whole[:, None])
         if seen is not None:
             log_px = torch.where(seen[:, None], log_px, 0.0)

@@ -794,6 +794,10 @@ def test_marginals_of_next_to_nothing(value):
     assert label.get_text() == "real 99%"
     (label,) = SampleDisplay.from_predictions(np.r_[np.zeros(49), 3][:, None], heap).ax_.texts
     assert label.get_text() == "real 99%\nsampled 98%"
+    for hidden in (None, "_hidden"):
+        drawn = np.r_[np.zeros(49), 3][:, None]
+        (label,) = SampleDisplay.from_predictions(drawn, heap, label=hidden).ax_.texts
+        assert label.get_text() == "real 99%\n98%"
 
 
 @pytest.mark.parametrize("draw", [LoadingsDisplay, TraversalDisplay])

@@ -86,6 +86,37 @@ class TestScoreColumns:
         assert abs(errors.mean()) < 0.05 and np.abs(errors).max() < 2
         assert errors.std() > 2 * (fitted.score_columns(WINE, n_draws=100) - expected).std()
 
+    @pytest.mark.parametrize("n_draws", [1, 3, 4])
+    def test_a_row_of_one_cell_has_a_draw_of_all(self, n_draws):
+        """Its other draws are of the prior, far from where the cell has its latent."""
+        x = np.random.RandomState(0).normal(size=(60, 1))
+        vae = VAETransformer(
+            1, max_epochs=0, hidden_layer_sizes=4, missing_values="observed", random_state=0
+        ).fit(x)
+        errors = vae.score_columns(x, n_draws=n_draws)[:, 0] - norm.logpdf(
+            x[:, 0], vae.mean_, np.sqrt(vae.get_covariance()[0, 0])
+        )
+        assert np.abs(errors).max() < 2
+
+    def test_far_rows_in_single_precision(self, fitted):
+        far = WINE[:5].astype(np.float32)
+        far[1, 4] = 1e20
+        scores = fitted.score_columns(far, n_draws=20)
+        assert np.isfinite(scores).all() and scores[1].argmin() == 4
+        assert_allclose(scores[[0, 2]], fitted.score_columns(far[[0, 2]], n_draws=20), rtol=1e-6)
+
+    def test_under_a_condition(self):
+        """What the condition says is no surprise, in a row without a cell either."""
+        kind = np.arange(len(WINE)) % 2
+        X = WINE[:, :4] + 6 * kind[:, None]
+        vae = VAETransformer(
+            2, max_epochs=0, hidden_layer_sizes=4, missing_values="observed", random_state=0
+        ).fit(X, condition=kind)
+        left = X - np.stack([X[kind == c].mean(axis=0) for c in (0, 1)])[kind]
+        expected = conditional_log_prob(left, 0, vae.get_precision())
+        scores = vae.score_columns(X[:30], condition=kind[:30])
+        assert_allclose(scores, expected[:30], atol=0.1)
+
     def test_of_missing_cells_is_zero_and_they_say_nothing(self, fitted):
         vae = fitted
         holed = WINE[:20].copy()

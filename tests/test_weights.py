@@ -321,7 +321,8 @@ def test_metadata_is_routed():
         (-np.ones(100), "Negative values"),
         (np.ones(99), "sample_weight.shape"),
         (np.full(100, np.nan), "NaN"),
-        (["a"] * 100, "could not convert"),
+        (["a"] * 100, "string 'a'.*condition=...$"),
+        (np.array(["1"] * 100, dtype=object), "string '1'.*condition=...$"),
     ],
 )
 def test_weights_that_cannot_be(weight, message):

@@ -110,7 +110,8 @@ def styles(names):
     """A colour and a marker for each class."""
     colours = OKABE_ITO if len(names) <= len(OKABE_ITO) else MUTED
     of_classes = [
-        (colours[j % len(colours)], MARKERS[j // len(colours)]) for j in range(len(names))
+        (colours[j % len(colours)], MARKERS[j // len(colours) % len(MARKERS)])
+        for j in range(len(names))
     ]
     return [
         (GREY, "x") if name in (OTHERS, MISSING) else style

@@ -81,7 +81,10 @@ def _cut_heap(ax, places, heights):
     if not 0 < _HEAP_TIMES * others < tallest[heap]:
         return
     ax.set_ylim(0, 1.35 * others)
-    shares = "\n".join(f"{label} {height[heap]:.0%}" for label, height in heights)
+    # matplotlib shows no labels that are None or begin so.
+    names = ["" if str(label or "_").startswith("_") else f"{label} " for label, _ in heights]
+    parts = zip(names, heights, strict=True)
+    shares = "\n".join(f"{name}{height[heap]:.0%}" for name, (_, height) in parts)
     side, place = ("left", 4) if heap < len(places) / 2 else ("right", -4)
     ax.annotate(
         shares,
