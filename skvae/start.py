@@ -74,9 +74,13 @@ def n_components_of(params, likelihood, rows, seed):
         # Minka's choice can be none at all.
         return max(1, int(counted))
     if params.init == "pca" and wanted > limit:
+        n_columns, made = rows.X.shape[1], ""
+        if likelihood.n_inputs != n_columns:
+            made = f", of {n_columns} columns that make {likelihood.n_inputs} features"
         raise ValueError(
             f"n_components={wanted} must be between 1 and min(n_samples, "
-            f"n_features)={limit} with init='pca'; init='random' takes more."
+            f"n_features)={limit} with init='pca'{made}. None takes {limit}; init='random' takes "
+            "more."
         )
     return int(wanted)
 

@@ -801,6 +801,16 @@ def test_marginals_of_next_to_nothing(value):
 
 
 @pytest.mark.parametrize("draw", [LoadingsDisplay, TraversalDisplay])
+def test_features_that_are_not_drawn_are_counted(draw):
+    pca = PCA(2).fit(DIGITS)
+    for max_features in (5, 64):
+        display = draw.from_estimator(pca, DIGITS, max_features=max_features)
+        texts = [text.get_text() for text in display.figure_.findobj(Text)]
+        assert any("5 of 64 features" in text for text in texts) == (max_features == 5)
+        assert any(" of 64" in text for text in texts) == (max_features == 5)
+
+
+@pytest.mark.parametrize("draw", [LoadingsDisplay, TraversalDisplay])
 @pytest.mark.parametrize("image_shape", [None, (8, 8)])
 def test_components_that_are_not_drawn_are_counted(draw, image_shape):
     pca = PCA(10).fit(DIGITS)

@@ -192,7 +192,10 @@ class Diagnosis:
             "components"
         )
         n_notes = len(self.findings) - len(self.warnings)
-        verdict = f"Warnings: {len(self.warnings) or 'none'}. Notes: {n_notes or 'none'}."
+        verdict = (
+            f"Warnings: {len(self.warnings) or 'none'}. Notes: {n_notes or 'none'}. "
+            "(Columns were compared one by one; what pairs of them say was not.)"
+        )
         messages = [
             Message(finding.severity, finding.name, finding.words, finding.cure)
             for finding in self.findings

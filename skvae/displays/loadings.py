@@ -31,7 +31,9 @@ class LoadingsDisplay:
     feature_names : list of str or None, default=None
     component_names : list of str or None, default=None
     n_components : int or None, default=None
-        How many the model has, where not all are drawn, which is then written.
+        How many the model has, where not all are drawn, which is then written;
+    n_features : int or None, default=None
+        and so of the features.
 
     Attributes
     ----------
@@ -66,12 +68,14 @@ class LoadingsDisplay:
         feature_names=None,
         component_names=None,
         n_components=None,
+        n_features=None,
     ):
         self.loadings = loadings
         self.image_shape = image_shape
         self.feature_names = feature_names
         self.component_names = component_names
         self.n_components = n_components
+        self.n_features = n_features
 
     @classmethod
     def from_estimator(
@@ -123,7 +127,7 @@ class LoadingsDisplay:
         fitted = Fitted(estimator, cls.__name__, condition=condition)
         chosen, of = fitted.first_components(components, _MOST_COMPONENTS)
         loadings, names = loadings_of(fitted, X, feature_names)
-        loadings = loadings[chosen]
+        loadings, of_features = loadings[chosen], None
         if image_shape is not None:
             image_shape = checked_image_shape(image_shape, loadings.shape[1])
             if len(image_shape) == 3:
@@ -132,6 +136,7 @@ class LoadingsDisplay:
                     "TraversalDisplay."
                 )
         elif loadings.shape[1] > max_features:
+            of_features = loadings.shape[1]
             kept = np.sort(np.argsort(-np.abs(loadings).max(axis=0))[:max_features])
             loadings, names = loadings[:, kept], [names[j] for j in kept]
         display = cls(
@@ -140,6 +145,7 @@ class LoadingsDisplay:
             feature_names=names,
             component_names=fitted.component_names(chosen),
             n_components=of,
+            n_features=of_features,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -185,6 +191,8 @@ class LoadingsDisplay:
         # The variance that each explains has no room.
         ax.set_xticks(np.arange(k), [name.split(" (")[0].split()[-1] for name in names])
         ax.set_xlabel("component")
+        if self.n_features is not None:
+            ax.set_ylabel(f"the {d} of {self.n_features} features with the largest loadings")
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         if k * d > _MOST_NUMBERS:

@@ -49,7 +49,9 @@ class TraversalDisplay:
     component_names : list of str or None, default=None
     n_components : int or None, default=None
         How many the model has, where not all are drawn, which is then written (of tables in a
-        figure of its own).
+        figure of its own);
+    n_features : int or None, default=None
+        and so of the features of a table.
 
     Attributes
     ----------
@@ -83,6 +85,7 @@ class TraversalDisplay:
         feature_names=None,
         component_names=None,
         n_components=None,
+        n_features=None,
     ):
         self.values = values
         self.steps = steps
@@ -93,6 +96,7 @@ class TraversalDisplay:
         self.feature_names = feature_names
         self.component_names = component_names
         self.n_components = n_components
+        self.n_features = n_features
 
     @classmethod
     def from_estimator(
@@ -181,8 +185,9 @@ class TraversalDisplay:
             value_range = None
             rows, values, names = _spread_codes(fitted, columns, rows, values, flat)
             centre, scale = _units(rows)
-        values = values.reshape(len(chosen), n_steps, -1)
+        values, of_features = values.reshape(len(chosen), n_steps, -1), None
         if image_shape is None and values.shape[2] > max_features:
+            of_features = values.shape[2]
             change = (values - centre) / np.where(scale > 0, scale, np.inf)
             most = np.sort(np.argsort(-np.ptp(change, axis=1).max(axis=0))[:max_features])
             values, centre, scale = values[:, :, most], centre[most], scale[most]
@@ -197,6 +202,7 @@ class TraversalDisplay:
             feature_names=names,
             component_names=fitted.component_names(chosen),
             n_components=of,
+            n_features=of_features,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -283,9 +289,13 @@ class TraversalDisplay:
         for panel in bottom:
             panel.set_xlabel("column, in its s.d.")
         if ax is None:
+            titles = []
             if self.n_components is not None:
-                title = f"{k} of {self.n_components} components"
-                figure.suptitle(title, fontsize="medium", color="0.4")
+                titles.append(f"{k} of {self.n_components} components")
+            if self.n_features is not None:
+                titles.append(f"the {d} of {self.n_features} features that change most")
+            if titles:
+                figure.suptitle(", ".join(titles), fontsize="medium", color="0.4")
             handles, found = self.axes_[0].get_legend_handles_labels()
             figure.legend(
                 handles,
