@@ -176,7 +176,7 @@ class TestLaws:
             ValueError, match=r"could not convert[\s\S]*likelihood='auto' takes tables"
         ):
             model(likelihood="gaussian").fit(table())
-        with pytest.raises(ValueError, match="of 7 columns that make [0-9]+ features. None takes"):
+        with pytest.raises(ValueError, match=r"of 7 columns that make [0-9]+ features. None takes"):
             model(40).fit(table())
         for cells in (np.array([["a", "b"]] * 9), np.array([["a", "b"]] * 9, dtype=object)):
             with pytest.raises(ValueError, match=r"'auto' takes.*DataFrame or with categorical_f"):
