@@ -34,8 +34,8 @@ class Finding(NamedTuple):
     ----------
     name : str
         "posterior_collapse", "unused_components", "overfitting", "undertrained",
-        "worse_than_linear", "noise_at_floor", "wrong_likelihood", "prior_mismatch" or
-        "few_effective_draws".
+        "worse_than_linear", "noise_at_floor", "wrong_likelihood", "prior_mismatch", "loose_pairs"
+        or "few_effective_draws".
     severity : {"warning", "note"}
     words : str
         What is the matter.
@@ -330,6 +330,33 @@ def _prior_mismatch(model, measured):
     return Finding("prior_mismatch", severity, words, "; ".join(cures))
 
 
+def _loose_pairs(model, measured):
+    pairs = measured.pairs
+    off = np.flatnonzero(pairs.off)
+    if not len(off):
+        return None
+    most = off[np.argsort(-np.abs(pairs.rows - pairs.samples)[off], kind="stable")]
+    named = ", ".join(
+        f"{_legible(measured.feature_names[i])} and {_legible(measured.feature_names[j])} "
+        f"({pairs.rows[place]:.2f}, in samples {pairs.samples[place]:.2f})"
+        for place, (i, j) in zip(most, pairs.columns[most][:_NAMED_COLUMNS], strict=False)
+    )
+    words = (
+        f"{len(off)} of {len(pairs.rows)} pairs of columns have another rank correlation in "
+        f"samples: {named}{', ...' if len(off) > _NAMED_COLUMNS else ''}. What two columns have in "
+        "common is in samples as far as the latents say it; the rest is drawn for each by itself."
+    )
+    cures = []
+    if measured.max_epochs == 0:
+        cures.append("training (max_epochs=0 leaves the model linear)")
+    if len(measured.active) < len(measured.laws):
+        cures.append("more n_components")
+    if model.net_.module_.prior.standard:
+        cures.append("prior='flow'")
+    cures.append("leave out one of two columns of which one says what the other is")
+    return Finding("loose_pairs", "note", words, "; ".join(cures))
+
+
 def _few_effective_draws(model, measured):
     size = measured.effective_sample_size
     if size >= min(_LEAST_EFFECTIVE, measured.n_draws / 2):
@@ -351,6 +378,7 @@ RULES = (
     _noise_at_floor,
     _wrong_likelihood,
     _prior_mismatch,
+    _loose_pairs,
     _few_effective_draws,
 )
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
-from scipy.stats import chi2, ks_2samp, multivariate_normal, norm
+from scipy.stats import chi2, ks_2samp, multivariate_normal, norm, spearmanr
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -27,6 +27,7 @@ from skvae.aggregate import aggregate, gain_of_fitted_prior
 from skvae.findings import findings_of
 from skvae.likelihoods import COLUMN_NOISE_FLOOR, LIKELIHOODS
 from skvae.marginal_checks import LEAST_DISTANCE, MarginalCheck, compare_marginals
+from skvae.pair_checks import compare_pairs
 from skvae.reports import Message, Section, as_html, as_text
 from skvae.scores import bounds, elbo_terms, importance_scores
 
@@ -313,6 +314,81 @@ class TestMarginals:
         # At -1 half of the rows are, and a sixth of the normal law.
         expected = 0.5 - norm.cdf(-1)
         assert diagnosis.samples.distance[4] == pytest.approx(expected, abs=0.03)
+
+
+class TestPairs:
+    NUMBERS = np.zeros(3, bool)
+
+    def test_rank_correlations(self):
+        random = np.random.RandomState(0)
+        X, Y = np.exp(random.normal(size=(2, 300, 3)) @ random.normal(size=(3, 3)))
+        check = compare_pairs(X, Y, self.NUMBERS)
+        assert check.columns.tolist() == [[0, 1], [0, 2], [1, 2]]
+        for (i, j), of_rows, of_samples in zip(
+            check.columns, check.rows, check.samples, strict=True
+        ):
+            assert of_rows == pytest.approx(spearmanr(X[:, i], X[:, j])[0])
+            assert of_samples == pytest.approx(spearmanr(Y[:, i], Y[:, j])[0])
+
+    def test_p_value_is_fishers(self):
+        """Of two independent columns the p-values are uniform."""
+        random, p_values = np.random.RandomState(0), []
+        for _ in range(400):
+            X, Y = random.normal(size=(2, 100, 2))
+            p_values.append(compare_pairs(X, Y, np.zeros(2, bool)).p_value[0])
+        assert ks_2samp(p_values, np.linspace(0, 1, 1000)).pvalue > 0.01
+
+    def test_the_same_law_is_hardly_ever_off(self):
+        """Whatever the columns are: skewed, counts, rare ones, codes of which one is rare."""
+        times_off = 0
+        for seed in range(200):
+            random = np.random.RandomState(seed)
+            n = random.choice([20, 50, 200, 1000])
+
+            def drawn(random=random, n=n):
+                z = random.normal(size=n)
+                numbers = [np.exp(2 * z + random.normal(size=n)), random.poisson(np.exp(z))]
+                codes = [random.randint(0, 4, n), np.where(z > 0.5, random.randint(0, 3, n), 3)]
+                return np.column_stack([*numbers, z > 1.2, random.standard_cauchy(n), *codes])
+
+            check = compare_pairs(drawn(), drawn(), np.array([0, 0, 0, 0, 1, 1], bool))
+            times_off += check.off.any()
+        # 2 on average, if the level is 0.01; above 8 once in ten thousand.
+        assert times_off <= 8
+
+    def test_categories_and_missing_cells(self):
+        """A sum that only one department has, and half of the cells not seen."""
+        random = np.random.RandomState(0)
+        department = random.randint(0, 4, 800).astype(float)
+        bonus = np.where(department == 2, np.exp(random.normal(size=800)), 0.0)
+        X = np.column_stack([department, bonus, random.normal(size=800)])
+        Y = np.column_stack([department[::-1], bonus, random.normal(size=800)])
+        X[::2, 0] = np.nan
+        categories = np.array([1, 0, 0], bool)
+        assert not compare_pairs(X, X, categories).off.any()
+        check = compare_pairs(X, Y, categories)
+        assert check.off.tolist() == [True, False, False]
+        # Of the category that differs most, over the rows that have both cells.
+        seen = ~np.isnan(X[:, 0])
+        expected = spearmanr(X[seen, 0] == 2, bonus[seen])[0]
+        assert check.rows[0] == pytest.approx(expected, abs=0.01) and expected > 0.9
+
+    def test_columns_of_next_to_nothing(self):
+        for X in (np.ones((30, 2)), np.full((30, 2), np.nan), np.ones((30, 1))):
+            check = compare_pairs(X, X, np.zeros(X.shape[1], bool))
+            assert not check.off.any() and len(check.rows) == X.shape[1] - 1
+
+    def test_few_components_do_not_keep_them(self):
+        random = np.random.RandomState(0)
+        X = np.repeat(random.normal(size=(500, 3)), 2, axis=1) + 0.3 * random.normal(size=(500, 6))
+        options = {"likelihood": "diagonal_gaussian", "max_epochs": 0}
+        few, enough = (VAETransformer(k, **options).fit(X) for k in (1, 3))
+        finding = next(f for f in diagnose(few, X).findings if f.name == "loose_pairs")
+        assert finding.severity == "note" and "(0.9" in finding.words
+        assert finding.words.startswith("2 of 15 pairs") and "more n_components" in finding.cure
+        diagnosis = diagnose(enough, X)
+        assert "loose_pairs" not in names(diagnosis.findings)
+        assert "Of 15 pairs 0 have another rank correlation" in " ".join(str(diagnosis).split())
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ FLOORS = {
     "collapse": 4,
     "aggregate": 4,
     "marginal_checks": 4,
+    "pair_checks": 4.1,
     "scores": 4,
     "given": 4.2,
     "net": 3,

@@ -395,7 +395,7 @@ def test_not_finite(fitted, value, dtype):
         # What to do comes first, and then scikit-learn's own words.
         words = str(caught.value)
         assert "contains NaN" in words or "contains infinity" in words
-        assert words.startswith("X has missing cells; missing_values=") == np.isnan(value)
+        assert words.startswith("X has missing cells; a model") == np.isnan(value)
     with pytest.raises(ValueError, match="Input contains NaN"):
         fitted.inverse_transform(X[:, :2] * np.nan)
 

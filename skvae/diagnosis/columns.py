@@ -1,13 +1,14 @@
-"""What the columns of rows are, and whether a model gives their marginals back."""
+"""What the columns of rows are, and whether a model gives their marginals and pairs back."""
 
 import numpy as np
 
 from ..likelihoods import LIKELIHOODS
 from ..marginal_checks import compare_marginals, replicated, sampled
+from ..pair_checks import compare_pairs
 
 
 def columns_of(model, rows, before, seed):
-    """Whether the marginals of the columns come back, and what the columns are.
+    """Whether the marginals of the columns and their pairs come back, and what the columns are.
 
     Parameters
     ----------
@@ -43,6 +44,7 @@ def columns_of(model, rows, before, seed):
         "noise_at_floor": at_floor.mean(axis=0),
         "replicates": compare_marginals(X, replicates, categories),
         "samples": compare_marginals(X, samples, categories),
+        "pairs": compare_pairs(X, samples, categories),
         "drowned": drowned,
     }
 

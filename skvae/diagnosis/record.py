@@ -7,6 +7,7 @@ import numpy as np
 from ..aggregate import AGGREGATED_ROWS
 from ..findings import Finding
 from ..marginal_checks import LEAST_DISTANCE, LEVEL, MarginalCheck
+from ..pair_checks import LEAST_DIFFERENCE, PairCheck
 from ..reports import Message, Section, as_html, as_text
 
 # Columns that a report shows.
@@ -111,6 +112,11 @@ class Diagnosis:
     samples : MarginalCheck
         The same beside rows that are sampled from the model, z from p(z). Where cells of X are
         missing, and not at random, these differ for that too.
+    pairs : PairCheck
+        Each pair of columns of X beside that of such samples: arrays `columns` (n_pairs, 2), their
+        rank correlations `rows` and `samples` (of categories that of the one which differs most),
+        `p_value`, times what was compared, and `off` (a difference above .2 with a p-value below
+        0.01).
     drowned : ndarray of bool of shape (n_features,)
         Columns beside which a noise variance that all share is larger than all of their own.
 
@@ -164,6 +170,7 @@ class Diagnosis:
     noise_at_floor: np.ndarray
     replicates: MarginalCheck
     samples: MarginalCheck
+    pairs: PairCheck
     drowned: np.ndarray
     findings: tuple[Finding, ...] = ()
 
@@ -192,10 +199,7 @@ class Diagnosis:
             "components"
         )
         n_notes = len(self.findings) - len(self.warnings)
-        verdict = (
-            f"Warnings: {len(self.warnings) or 'none'}. Notes: {n_notes or 'none'}. "
-            "(Columns were compared one by one; what pairs of them say was not.)"
-        )
+        verdict = f"Warnings: {len(self.warnings) or 'none'}. Notes: {n_notes or 'none'}."
         messages = [
             Message(finding.severity, finding.name, finding.words, finding.cure)
             for finding in self.findings
@@ -283,6 +287,11 @@ class Diagnosis:
         )
         if len(far) > _SHOWN:
             note += f" The {_SHOWN} furthest of {len(far)} columns."
+        if len(self.pairs.rows):
+            note += (
+                f" Of {len(self.pairs.rows)} pairs {self.pairs.off.sum()} have another rank "
+                f"correlation in samples, by more than {LEAST_DIFFERENCE:g}."
+            )
         return Section("Columns: do their marginals come back?", header, rows, note)
 
 
