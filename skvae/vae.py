@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal
 
+from .moments import row_slices
 from .objective import log_weights
 
 
@@ -392,19 +393,20 @@ class VAE(nn.Module):
         whole, seen = self.observed(x)
         (n, d), n_draws = x.shape, noise.shape[1]
         n_own = max(1, (n_draws - math.ceil(n_draws / 5)) // d)
-        n_of_all = n_draws - d * n_own
-        # The rows without x_0, then those without x_1, ...
-        without = torch.where(torch.eye(d, device=x.device).bool()[:, None], torch.nan, x)
-        repeated = None if condition is None else condition.repeat(d, 1)
-        of_others = self.posterior(*self.observed(without.reshape(d * n, d)), repeated)
-        own = noise[:, n_of_all:].unflatten(1, (d, n_own)).movedim(1, 0).flatten(0, 1)
-        own = _at(of_others, own).unflatten(0, (d, n)).movedim(0, 1).flatten(1, 2)
-        of_all = self.posterior(whole, seen, condition)
-        z = torch.cat([_at(of_all, noise[:, :n_of_all]), own], 1)
-        laws = [of_all, *(_rows_of(of_others, slice(j * n, (j + 1) * n)) for j in range(d))]
-        shares = torch.tensor([n_of_all] + d * [n_own]).to(x) / n_draws
-        log_mixture = torch.stack([_log_q(q, z) for q in laws], 2) + shares.log()
-        log_mixture = log_mixture.logsumexp(2)
+        sizes = [n_draws - d * n_own] + d * [n_own]
+        laws = [self.posterior(whole, seen, condition)]
+        for part in row_slices(d, n * d):
+            # The rows without the first of these columns, then those without the next, ...
+            columns = torch.arange(d, device=x.device)
+            left_out = columns[part, None] == columns
+            without = torch.where(left_out[:, None], torch.nan, x).flatten(0, 1)
+            repeated = None if condition is None else condition.repeat(len(left_out), 1)
+            of_others = self.posterior(*self.observed(without), repeated)
+            laws += [_rows_of(of_others, rows) for rows in torch.arange(len(without)).split(n)]
+        parts = zip(laws, noise.split(sizes, 1), strict=True)
+        z = torch.cat([_at(q, part) for q, part in parts], 1)
+        log_q = torch.stack([_log_q(q, z) for q in laws], 2)
+        log_mixture = (log_q + (torch.tensor(sizes).to(x) / n_draws).log()).logsumexp(2)
         log_px = self.likelihood.log_prob(self.outputs(z, condition), whole[:, None])
         if seen is not None:
             log_px = torch.where(seen[:, None], log_px, 0.0)
