@@ -368,6 +368,9 @@ class TestPairs:
         assert not compare_pairs(X, X, categories).off.any()
         check = compare_pairs(X, Y, categories)
         assert check.off.tolist() == [True, False, False]
+        # Cells that X has not play no part in Y either.
+        others = compare_pairs(X, np.where(np.isnan(X), 1.0, Y), categories)
+        assert_array_equal(check.samples, others.samples)
         # Of the category that differs most, over the rows that have both cells.
         seen = ~np.isnan(X[:, 0])
         expected = spearmanr(X[seen, 0] == 2, bonus[seen])[0]
