@@ -68,6 +68,19 @@ def test_a_curve_is_learned_that_a_line_misses():
     assert error[0] < 0.5 * error[1]
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "init", "rate"),
+    [("gaussian", "pca", 0.005), ("gaussian", "random", 0.01), ("diagonal_gaussian", "pca", 0.01)],
+)
+def test_one_noise_of_all_columns_leaves_its_optimum_slowly(likelihood, init, rate):
+    vae = fitted(likelihood=likelihood, init=init, max_epochs=1)
+    noise = vae.net_.module_.likelihood.log_noise
+    groups = vae.net_.optimizer_.param_groups
+    assert [g["lr"] for g in groups if any(p is noise for p in g["params"])] == [rate]
+    # The networks are the last group.
+    assert groups[-1]["lr"] == 0.01
+
+
 def test_components_explain_what_the_reconstructions_do():
     rows = load_digits().data
     vae = fitted(rows, 4, max_epochs=8, hidden_layer_sizes=(64,))
