@@ -74,7 +74,7 @@ CHANGES = {
     "all shrinkage undone": {(coordinates, "SHRINKAGE_EXPONENTS"): (1.0,)},
     "affine path at lr": {(assembly, "_AFFINE_RATE"): np.inf},
     "affine path at 1 / root of columns": {(assembly, "_AFFINE_RATE"): 1.0},
-    "noise at lr": {(assembly, "_NOISE_RATE"): 1.0},
+    "noise at lr": {(assembly, "_LEAST_NOISE_RATE"): 1.0},
     "gradient clip 100": {(assembly, "_GRADIENT_CLIP"): 100.0},
     "features unlimited": {(vae, "_FEATURE_LIMIT"): 1e9},
     "random start": {"init": "random"},

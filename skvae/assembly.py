@@ -31,7 +31,7 @@ _BATCH_SIZES = 64, 128  # within these
 _VALIDATION_DRAWS = 500  # of the posterior, shared out among the held-out rows, or else all
 _WEIGHT_DECAY = 200, 5.0  # of the networks, towards silence: over the rows, at most
 _AFFINE_RATE = 3.0  # of lr, over the root of the columns, for an affine path at its optimum
-_NOISE_RATE = 0.5  # of lr, for one noise variance of all columns that starts at its optimum
+_LEAST_NOISE_RATE = 0.5  # of lr, for the one noise variance of all columns, else at that rate
 # Weight decay of the slopes of a first guess, times the root of the inputs that a latent is a sum
 # over; at most this at a step.
 _AFFINE_FADE = 0.2, 0.01
@@ -374,9 +374,11 @@ def _param_groups(lr, vae, at_optimum):
     """No weight decay on the affine path, unless it is to fade, the gates, the noise and a prior
     whose simplest law is not that of zeros; and rates for the first and for a shared noise."""
     # A step of AdamW moves every weight as far, so a latent by a sum over the columns.
-    affine_rate = _AFFINE_RATE / math.sqrt(vae.likelihood.n_features) if at_optimum else 1.0
+    affine_rate = 1.0
+    if at_optimum:
+        affine_rate = min(1.0, _AFFINE_RATE / math.sqrt(vae.likelihood.n_features))
     # Noise that follows the training rows' errors slowly is nearer to those of other rows.
-    noise_rate = _NOISE_RATE if at_optimum and vae.likelihood.shared_noise else 1.0
+    noise_rate = max(_LEAST_NOISE_RATE, affine_rate) if vae.likelihood.shared_noise else 1.0
     priors = [] if vae.prior.decayed else [("prior.*", {"weight_decay": 0.0})]
     fade = min(_AFFINE_FADE[0] * math.sqrt(vae.likelihood.n_inputs), _AFFINE_FADE[1] / lr)
     fading = [
@@ -390,7 +392,7 @@ def _param_groups(lr, vae, at_optimum):
     return [
         *priors,
         *fading,
-        ("affine_*", {"weight_decay": 0.0, "lr": lr * min(1.0, affine_rate)}),
+        ("affine_*", {"weight_decay": 0.0, "lr": lr * affine_rate}),
         ("likelihood.*", {"weight_decay": 0.0, "lr": lr * noise_rate}),
         ("*.gate", {"weight_decay": 0.0}),
     ]
