@@ -160,7 +160,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     lr : float, default=2e-3
         Learning rate of AdamW: warmed up, kept, and brought down at the end of training, whether
         it ends by `max_epochs` or early. Above 9 columns an affine path that
-        starts at its optimum has 3 / sqrt(n_features) of it. A skorch LRScheduler among the
+        starts at its optimum has 3 / sqrt(n_features) of it, and the one noise variance of
+        `"gaussian"` beside it as much, but no less than half. A skorch LRScheduler among the
         callbacks replaces this schedule.
     max_epochs : "auto" or int, default="auto"
         Most passes over the training rows; 0 gives exactly PCA (with `"diagonal_gaussian"`

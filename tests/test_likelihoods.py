@@ -130,7 +130,8 @@ class ScoresLaw:
         begin, end, slope = (
             part.numpy() for part in self.likelihood.exact_map.interval(working(self.likelihood, X))
         )
-        step = np.nan_to_num(10.0**-self.likelihood.decimals, nan=1.0)
+        steps = self.likelihood.steps
+        step = np.where(steps > 0, steps, 1.0)
         with np.errstate(divide="ignore"):
             inside = np.log(self.scores.cdf(end) - self.scores.cdf(begin)) - np.log(step)
         density = self.scores.logpdf(begin) + np.log(slope / self.likelihood.scale)

@@ -37,6 +37,10 @@ COLUMNS = {
     "hundreds": np.round(random.gamma(4, 1000, N), -2),
     "wide and in thousands": np.round(random.lognormal(14, 1, N), -3),
     "float32, two decimals": np.round(random.normal(size=N), 2).astype(np.float32).astype(float),
+    "fives": 5.0 * random.randint(3, 17, N),
+    "quarters": (np.round(random.normal(3, 2, N) * 4) / 4).astype(np.float32).astype(float),
+    "twentieths": np.round(0.05 * np.round(random.normal(3, 20, N)), 2),
+    "hundreds of 25": 2500.0 * random.randint(-9, 10, N),
 }
 ATOMS = {
     "zeros": [0.0],
@@ -48,6 +52,8 @@ ATOMS = {
 # Whole numbers of which float32 could not tell the halves apart are not seen as rounded.
 DECIMALS = {"whole": 0, "heaped": 0, "wide and whole": np.nan, "one decimal": 1, "constant": 2}
 DECIMALS |= {"float32, two decimals": 2, "hundreds": -2, "wide and in thousands": -3}
+DECIMALS |= {"fives": 0, "quarters": 2, "twentieths": 2, "hundreds of 25": -2}
+MULTIPLES = {"fives": 5, "quarters": 25, "twentieths": 5, "hundreds of 25": 25}
 
 
 def law_of(name):
@@ -64,7 +70,10 @@ def working(likelihood, x):
 class TestMap:
     def test_decimals_and_atoms(self, name):
         likelihood = law_of(name)
-        np.testing.assert_array_equal(likelihood.decimals, DECIMALS.get(name, np.nan))
+        decimals = DECIMALS.get(name, np.nan)
+        np.testing.assert_array_equal(likelihood.decimals, decimals)
+        step = np.nan_to_num(10.0**-decimals) * MULTIPLES.get(name, 1)
+        np.testing.assert_allclose(likelihood.steps, step, rtol=1e-12)
         atoms = likelihood.exact_map.atoms[0].numpy() * likelihood.scale + likelihood.centre
         np.testing.assert_allclose(atoms, ATOMS.get(name, []), atol=1e-12)
 
@@ -119,7 +128,7 @@ class TestMap:
             return likelihood.log_prob(outputs, rows)[:, 0].exp().numpy()
 
         maps = likelihood.exact_map
-        step = 10.0 ** -likelihood.decimals[0] if likelihood.decimals[0] > -7 else None
+        step = likelihood.steps[0] or None
         knots = maps.knots[0].numpy() * likelihood.scale + likelihood.centre
         if step is not None:
             low, high = knots[[0, -1]] + 40 * np.diff(knots)[[0, -1]] * [-1, 1]
@@ -260,6 +269,25 @@ def test_few_multiples_of_ten_may_be_so_by_chance():
         law = QuantileGaussian(1)
         law.set_units(10.0 * np.random.RandomState(0).randint(0, n_values, 300)[:, None])
         assert law.decimals[0] == decimals
+
+
+@pytest.mark.parametrize("name", MULTIPLES)
+def test_multiples_are_drawn_as_the_rows_have_them(name):
+    x = COLUMNS[name]
+    step = 10.0 ** -DECIMALS[name] * MULTIPLES[name]
+    draws = drawn(x)
+    # To the bit, those between them too.
+    grid = np.round(step * np.arange(np.round(x.min() / step), np.round(x.max() / step) + 1), 2)
+    assert set(x) <= set(grid) >= set(draws)
+    shares = [np.mean(draws == value) - np.mean(x == value) for value in np.unique(x)]
+    assert np.abs(shares).max() < 0.01
+
+
+def test_few_even_numbers_may_be_so_by_chance():
+    for n_values, step in ((12, 1), (24, 2)):
+        law = QuantileGaussian(1)
+        law.set_units(2.0 * np.random.RandomState(0).randint(1, n_values, 900)[:, None])
+        assert law.steps[0] == step
 
 
 @pytest.mark.parametrize("seed", [2, 3])

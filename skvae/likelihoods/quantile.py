@@ -48,10 +48,10 @@ class QuantileGaussian(RealColumns):
     spline, linear beyond the training rows. log p(x_j|z) is
 
     - of a column that is not rounded, log N(g(x); mu, s2) + log g'(x);
-    - of a column rounded to whole numbers, to tens, hundreds, ..., or to at most six decimals, the
-      log of the probability of what is rounded to x, over the step h: log P(x - h/2 < X < x + h/2 |
-      z) - log h, which counts values that many rows share (40 hours a week) in full, is a density
-      still, and for whole numbers their probability;
+    - of a column rounded to whole numbers, to tens, hundreds, ..., to at most six decimals, or to
+      multiples of these (of 5, of .25), the log of the probability of what is rounded to x, over
+      the step h: log P(x - h/2 < X < x + h/2 | z) - log h, which counts values that many rows share
+      (40 hours a week) in full, is a density still, and for whole numbers their probability;
     - of an atom of a column that is not rounded, a value that many rows share while its neighbours
       have few (exact zeros among amounts), the log of the probability of g's jump there: a hurdle.
       This is a mass among densities, so that scores can be compared only with those of models that
@@ -74,7 +74,7 @@ class QuantileGaussian(RealColumns):
     exact_start = False
     features_are_columns = False
     outputs_per_feature = 2
-    _units = (*RealColumns._units, "decimals", "atom_values", "_standard_mean")
+    _units = (*RealColumns._units, "decimals", "steps", "atom_values", "_standard_mean")
 
     def __init__(self, n_features):
         super().__init__(n_features)
@@ -99,8 +99,8 @@ class QuantileGaussian(RealColumns):
     def set_units(self, X):
         super().set_units(X)
         self._set_robust_units(X)
-        maps, self.decimals, self.atom_values = quantile_map(X, self.centre, self.scale)
-        self.exact_map = maps
+        of_rows = quantile_map(X, self.centre, self.scale)
+        self.exact_map, self.decimals, self.steps, self.atom_values = of_rows
         features = self.start_rows(X)
         self.feature_centre = features.mean(axis=0)
         # Of one column at a time, so that there is no second array as large.
@@ -122,12 +122,12 @@ class QuantileGaussian(RealColumns):
     def in_units_of_rows(self, x):
         X = super().in_units_of_rows(x)
         # To the bit as the training rows have them: whole numbers, decimals, atoms.
-        for j, decimals in enumerate(self.decimals):
+        for j, (decimals, step) in enumerate(zip(self.decimals, self.steps, strict=True)):
             column, exact = X[..., j], None
             atoms = self.atom_values[j][~np.isnan(self.atom_values[j])]
-            if not np.isnan(decimals):
+            if step:
                 # Without a minus before 0.
-                exact = np.round(column, int(decimals)) + 0.0
+                exact = np.round(np.round(column / step) * step, int(decimals)) + 0.0
             elif len(atoms):
                 exact = atoms[np.searchsorted(0.5 * (atoms[1:] + atoms[:-1]), column)]
             if exact is not None:
@@ -155,7 +155,7 @@ class QuantileGaussian(RealColumns):
     def same_measure(self, other):
         # Values that repeat have probabilities, the others densities.
         same_atoms = np.array_equal(self.atom_values, other.atom_values, equal_nan=True)
-        return same_atoms and np.array_equal(self.decimals, other.decimals, equal_nan=True)
+        return same_atoms and np.array_equal(self.steps, other.steps)
 
     def at_noise_floor(self, outputs):
         log_variance = outputs.chunk(2, dim=-1)[1]

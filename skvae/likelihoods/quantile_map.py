@@ -25,10 +25,10 @@ _OUTER_PART = 0.25
 _MOST_HEAPS = 500
 # Pieces beside such a value have a knot at the median of their rows, of at least so many.
 _LEAST_HALVED = 4
-# A column is rounded if so few decimals write it, or to tens, hundreds or more if so many of its
-# values are; a few may be that by chance;
+# A column is rounded if so few decimals write it, or to tens, hundreds or more;
 _MOST_DECIMALS = 6
-_LEAST_OF_TENS = 6
+# to these, or to multiples (of 5, of .25), if its values are that by such a chance only;
+_MULTIPLES_CHANCE = 1e-6
 # if float32, in working units, can tell its values apart; knots are as far apart at least.
 _LEAST_WIDTH = 4e-6
 # Edges of a gap so many times as wide stay, whatever is near them.
@@ -181,7 +181,9 @@ def quantile_map(X, centre, scale):
     QuantileMap
         In float64.
     decimals : ndarray of shape (d,)
-        To how many decimals each column is rounded, -2 to hundreds; NaN where it is not.
+        How many decimals write each column, -2 for hundreds; NaN where it is not rounded.
+    steps : ndarray of shape (d,)
+        What its values are multiples of; 0 where it is not rounded.
     atom_values : ndarray of shape (d, a)
         Atoms as X has them; NaN behind the last.
     """
@@ -189,8 +191,8 @@ def quantile_map(X, centre, scale):
     n_knots = max(len(knots) for knots, *_ in columns)
     padded = [_padded(knots, scores, n_knots) for knots, scores, *_ in columns]
     knots, scores = (np.stack(arrays) for arrays in zip(*padded, strict=True))
-    decimals = np.array([decimals for _, _, decimals, _ in columns])
-    step = np.where(np.isnan(decimals), 0.0, 10.0**-decimals / scale)
+    decimals, steps = np.array([rounding for _, _, rounding, _ in columns]).T
+    step = steps / scale
     slopes = map(_slopes, knots, scores, step)
     left, right = (np.stack(arrays) for arrays in zip(*slopes, strict=True))
     places = [np.flatnonzero(np.diff(x) == 0) for x in knots]
@@ -204,30 +206,30 @@ def quantile_map(X, centre, scale):
     ends = torch.from_numpy((np.stack([X.min(axis=0), X.max(axis=0)]) - centre) / scale)
     maps = QuantileMap(*tensors, limits=torch.empty(0))
     maps = replace(maps, limits=maps.score(ends)[0].T.contiguous())
-    return maps, decimals, atom_values
+    return maps, decimals, steps, atom_values
 
 
 def _column(X, centre, scale):
-    """Knots, in working units, and scores of a column, its decimals and its atoms."""
+    """Knots, in working units, and scores of a column, its decimals and step, and its atoms."""
     values, counts = np.unique(X, return_counts=True)
     ends = (values[[0, -1]] - centre) / scale
     if np.ptp(ends) < _least_width(np.abs(ends).max()):
         # As good as constant.
         values, counts = values[:1], np.array([len(X)])
-    decimals = _decimals(values, centre, scale)
+    decimals, step = _rounding(values, centre, scale)
     rows = np.concatenate([[0], np.cumsum(counts)])
     # Where the cells of values begin and end.
     low = high = values
-    rounded = not np.isnan(decimals)
+    rounded = step > 0
     if rounded:
         # In steps: halves between whole numbers are exact.
-        whole = np.round(values / 10.0**-decimals)
+        whole = np.round(values / step)
         edges = np.unique(np.concatenate([whole - 0.5, whole + 0.5]))
         below = rows[np.searchsorted(whole, edges)]
         heaps = whole[counts >= max(_LEAST_ROWS, np.sort(counts)[-_MOST_HEAPS:][0])]
         wanted = np.isin(edges, np.concatenate([heaps - 0.5, heaps + 0.5]))
         wanted[[0, -1]] = True
-        low, high, edges = (x * 10.0**-decimals for x in (whole - 0.5, whole + 0.5, edges))
+        low, high, edges = (x * step for x in (whole - 0.5, whole + 0.5, edges))
         at = []
     else:
         atom = _are_atoms(counts)
@@ -259,7 +261,7 @@ def _column(X, centre, scale):
     firm[[0, -1]] = True
     pair = (np.diff(edges) == 0) & np.isin(edges[1:], values[at])
     knots, below = _apart((edges - centre) / scale, below, pair, firm)
-    return *_with_tails(knots, _normal_scores(below, len(X)), tails), decimals, values[at]
+    return *_with_tails(knots, _normal_scores(below, len(X)), tails), (decimals, step), values[at]
 
 
 def _least_width(x):
@@ -267,11 +269,13 @@ def _least_width(x):
     return _LEAST_WIDTH * (1 + np.abs(x))
 
 
-def _decimals(values, centre, scale):
+def _rounding(values, centre, scale):
     """How many decimals write all values, which float32 can tell apart, below zero where they are
-    rounded to tens, hundreds, ...; or NaN."""
+    rounded to tens, hundreds, ...; and what they are multiples of. NaN and 0 if they are not
+    rounded."""
     farthest = np.abs((values - centre) / scale).max()
-    fewest = -_MOST_DECIMALS if np.count_nonzero(values) >= _LEAST_OF_TENS else 0
+    n_values = np.count_nonzero(values)
+    fewest = -_MOST_DECIMALS if 10.0**-n_values <= _MULTIPLES_CHANCE else 0
     for decimals in range(fewest, _MOST_DECIMALS + 1):
         step = 10.0**-decimals
         if step / scale < 2 * _LEAST_WIDTH * (1 + farthest):
@@ -279,8 +283,14 @@ def _decimals(values, centre, scale):
         # As float32 has them, too, but no number by chance.
         allowed = np.minimum(1.5e-7 * np.abs(values), 1e-3 * min(step, scale))
         if (np.abs(values - np.round(values, decimals)) <= allowed).all():
-            return float(decimals)
-    return np.nan
+            whole = np.round(values / step)
+            divisor = 1
+            # Beyond, not all whole numbers are in float64.
+            if np.abs(whole).max() < 2**53:
+                divisor = int(np.gcd.reduce(whole.astype(np.int64)))
+            by_chance = float(max(1, divisor)) ** -n_values
+            return float(decimals), step * (divisor if by_chance <= _MULTIPLES_CHANCE else 1)
+    return np.nan, 0.0
 
 
 def _are_atoms(counts):
