@@ -377,8 +377,10 @@ def _param_groups(lr, vae, at_optimum):
     affine_rate = 1.0
     if at_optimum:
         affine_rate = min(1.0, _AFFINE_RATE / math.sqrt(vae.likelihood.n_features))
-    # Noise that follows the training rows' errors slowly is nearer to those of other rows.
-    noise_rate = max(_LEAST_NOISE_RATE, affine_rate) if vae.likelihood.shared_noise else 1.0
+    of_law = {"weight_decay": 0.0}
+    if vae.likelihood.shared_noise and affine_rate < 1:
+        # Noise that follows the training rows' errors slowly is nearer to those of other rows.
+        of_law["lr"] = lr * max(_LEAST_NOISE_RATE, affine_rate)
     priors = [] if vae.prior.decayed else [("prior.*", {"weight_decay": 0.0})]
     fade = min(_AFFINE_FADE[0] * math.sqrt(vae.likelihood.n_inputs), _AFFINE_FADE[1] / lr)
     fading = [
@@ -393,7 +395,7 @@ def _param_groups(lr, vae, at_optimum):
         *priors,
         *fading,
         ("affine_*", {"weight_decay": 0.0, "lr": lr * affine_rate}),
-        ("likelihood.*", {"weight_decay": 0.0, "lr": lr * noise_rate}),
+        ("likelihood.*", of_law),
         ("*.gate", {"weight_decay": 0.0}),
     ]
 

@@ -40,6 +40,9 @@ COLUMNS = {
     "fives": 5.0 * random.randint(3, 17, N),
     "quarters": (np.round(random.normal(3, 2, N) * 4) / 4).astype(np.float32).astype(float),
     "twentieths": np.round(0.05 * np.round(random.normal(3, 20, N)), 2),
+    "quarters, wide": np.round(random.normal(3, 400, N) * 4) / 4,
+    "constant, large": np.full(N, 1234567.0),
+    "two values, large": random.choice([1000.0, 2000.0], N),
     "hundreds of 25": 2500.0 * random.randint(-9, 10, N),
 }
 ATOMS = {
@@ -52,8 +55,15 @@ ATOMS = {
 # Whole numbers of which float32 could not tell the halves apart are not seen as rounded.
 DECIMALS = {"whole": 0, "heaped": 0, "wide and whole": np.nan, "one decimal": 1, "constant": 2}
 DECIMALS |= {"float32, two decimals": 2, "hundreds": -2, "wide and in thousands": -3}
-DECIMALS |= {"fives": 0, "quarters": 2, "twentieths": 2, "hundreds of 25": -2}
-MULTIPLES = {"fives": 5, "quarters": 25, "twentieths": 5, "hundreds of 25": 25}
+DECIMALS |= {"constant, large": 0, "two values, large": 0}
+DECIMALS |= {"fives": 0, "quarters": 2, "quarters, wide": 2, "twentieths": 2, "hundreds of 25": -2}
+MULTIPLES = {
+    "fives": 5,
+    "quarters": 25,
+    "quarters, wide": 25,
+    "twentieths": 5,
+    "hundreds of 25": 25,
+}
 
 
 def law_of(name):
@@ -281,6 +291,13 @@ def test_multiples_are_drawn_as_the_rows_have_them(name):
     assert set(x) <= set(grid) >= set(draws)
     shares = [np.mean(draws == value) - np.mean(x == value) for value in np.unique(x)]
     assert np.abs(shares).max() < 0.01
+
+
+def test_heavy_tails_are_drawn_rounded():
+    z = np.random.RandomState(0).normal(size=2000)
+    draws = drawn(5 * np.round(20 * np.exp(2 * z)), (0.0, 1.0))
+    assert draws.max() > 10_000
+    assert (draws % 5 == 0).all()
 
 
 def test_few_even_numbers_may_be_so_by_chance():

@@ -89,6 +89,13 @@ def test_one_noise_of_many_columns_leaves_its_optimum_slowly(likelihood, init, n
     assert groups[-1]["lr"] == 0.01
 
 
+def test_an_optimizer_of_another_rate_has_it_for_the_noise_of_columns():
+    vae = fitted(likelihood="diagonal_gaussian", max_epochs=1, optimizer__lr=1e-5)
+    noise = vae.net_.module_.likelihood.log_noise
+    groups = vae.net_.optimizer_.param_groups
+    assert [g["lr"] for g in groups if any(p is noise for p in g["params"])] == [1e-5]
+
+
 def test_components_explain_what_the_reconstructions_do():
     rows = load_digits().data
     vae = fitted(rows, 4, max_epochs=8, hidden_layer_sizes=(64,))

@@ -131,7 +131,9 @@ class QuantileGaussian(RealColumns):
             elif len(atoms):
                 exact = atoms[np.searchsorted(0.5 * (atoms[1:] + atoms[:-1]), column)]
             if exact is not None:
-                near = np.abs(exact - column) <= _ROUNDING * self.scale[j]
+                # As near as single precision is there.
+                within = _ROUNDING * (self.scale[j] + np.abs(column - self.centre[j]))
+                near = np.abs(exact - column) <= within
                 X[..., j] = np.where(near, exact, column)
         return X
 

@@ -270,27 +270,31 @@ def _least_width(x):
 
 
 def _rounding(values, centre, scale):
-    """How many decimals write all values, which float32 can tell apart, below zero where they are
-    rounded to tens, hundreds, ...; and what they are multiples of. NaN and 0 if they are not
-    rounded."""
-    farthest = np.abs((values - centre) / scale).max()
+    """How many decimals write all values, below zero where they are rounded to tens, hundreds, ...;
+    and what they are multiples of. NaN and 0 if they are not rounded, or float32 cannot tell."""
     n_values = np.count_nonzero(values)
-    fewest = -_MOST_DECIMALS if 10.0**-n_values <= _MULTIPLES_CHANCE else 0
+    fewest = -_MOST_DECIMALS if _chance(10, n_values) <= _MULTIPLES_CHANCE else 0
     for decimals in range(fewest, _MOST_DECIMALS + 1):
         step = 10.0**-decimals
-        if step / scale < 2 * _LEAST_WIDTH * (1 + farthest):
-            break
         # As float32 has them, too, but no number by chance.
         allowed = np.minimum(1.5e-7 * np.abs(values), 1e-3 * min(step, scale))
         if (np.abs(values - np.round(values, decimals)) <= allowed).all():
             whole = np.round(values / step)
-            divisor = 1
             # Beyond, not all whole numbers are in float64.
             if np.abs(whole).max() < 2**53:
                 divisor = int(np.gcd.reduce(whole.astype(np.int64)))
-            by_chance = float(max(1, divisor)) ** -n_values
-            return float(decimals), step * (divisor if by_chance <= _MULTIPLES_CHANCE else 1)
+                if _chance(divisor, n_values) <= _MULTIPLES_CHANCE:
+                    step *= divisor
+            farthest = np.abs((values - centre) / scale).max()
+            if step / scale >= 2 * _LEAST_WIDTH * (1 + farthest):
+                return float(decimals), step
+            break
     return np.nan, 0.0
+
+
+def _chance(divisor, n_values):
+    """How probable such a common divisor of whole numbers is, and greater ones, about."""
+    return float(divisor) ** (1 - n_values) if divisor > 1 else 1.0
 
 
 def _are_atoms(counts):
