@@ -38,7 +38,7 @@ COLUMNS = {
     "wide and in thousands": np.round(random.lognormal(14, 1, N), -3),
     "float32, two decimals": np.round(random.normal(size=N), 2).astype(np.float32).astype(float),
     "fives": 5.0 * random.randint(3, 17, N),
-    "quarters": (np.round(random.normal(3, 2, N) * 4) / 4).astype(np.float32).astype(float),
+    "quarters": np.round(random.normal(3, 2, N) * 4) / 4,
     "twentieths": np.round(0.05 * np.round(random.normal(3, 20, N)), 2),
     "quarters, wide": np.round(random.normal(3, 400, N) * 4) / 4,
     "constant, large": np.full(N, 1234567.0),
