@@ -28,7 +28,8 @@ class WarmupStableDecay(Callback):
 
     The decay begins when the epochs left are just enough for it, or as soon as the validation loss
     has not improved for `patience` epochs, and then from the weights that were best: a training
-    that stops early ends low too, and what it lost since then is not brought to its end.
+    that stops early ends low too, and what it lost since then is not brought to its end. While the
+    weight of the KL term rises, which takes from the loss what it is to give back, none counts.
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ class WarmupStableDecay(Callback):
 
     def on_train_begin(self, net, **_):
         self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
-        self.epoch_, self.step_, self.stale_ = 0, 0, 0
+        self.epoch_, self.step_ = 0, 0
+        self.stale_, self.lowest_ = 0, math.inf
         self.batches_, self.goes_back_ = None, False
         self.begin_, self.end_ = (1 - self.decay) * net.max_epochs, net.max_epochs
 
@@ -100,7 +102,7 @@ class WarmupStableDecay(Callback):
 
     def on_epoch_end(self, net, **_):
         self.epoch_ += 1
-        self.stale_ = 0 if net.history[-1].get("valid_loss_best", True) else self.stale_ + 1
+        self._count_stale(net)
         if self.epoch_ >= self.end_ and self.epoch_ < net.max_epochs:
             raise StopTraining
         if self.patience is not None and self.stale_ >= self.patience and self.epoch_ < self.begin_:
@@ -108,6 +110,14 @@ class WarmupStableDecay(Callback):
             self.end_ = self.epoch_ + min(
                 math.ceil(self.decay * self.epoch_), net.max_epochs - self.epoch_
             )
+
+    def _count_stale(self, net):
+        loss = net.history[-1].get("valid_loss")
+        if loss is None or is_rising(net):
+            return
+        better = loss < self.lowest_
+        self.lowest_ = loss if better else self.lowest_
+        self.stale_ = 0 if better else self.stale_ + 1
 
 
 class KLWarmup(Callback):
@@ -132,6 +142,11 @@ class KLWarmup(Callback):
 
     def on_train_end(self, net, **_):
         net.criterion_.warmup = 1.0
+
+
+def is_rising(net):
+    """Whether the epoch that ends has been trained with less than the whole KL term."""
+    return net.criterion_.warmup < 1.0
 
 
 # A gain below this, in nats per row, is not worth leaving the closed form for.
@@ -184,7 +199,7 @@ class BestEpoch(Callback):
         self.start_rows_ = self.best_rows_ = None
         self.refused_ = self.given_up_ = 0
         self.best_epoch_, self.accepted_, self.diverged_ = 0, False, False
-        self.n_epochs_ = 0
+        self.n_epochs_, self.was_rising_ = 0, False
 
     @staticmethod
     def _copy(net):
@@ -213,10 +228,11 @@ class BestEpoch(Callback):
         if not np.all(np.isfinite(losses)):
             self.diverged_ = True
             raise StopTraining
+        risen, self.was_rising_ = self.was_rising_ and not is_rising(net), is_rising(net)
         if self.start_rows_ is None or not self.select:
             better = True
         else:
-            better = self._mean(net.valid_rows_) < self._mean(self.best_rows_)
+            better = self._mean(net.valid_rows_) < self._mean(self.best_rows_) or risen
             if better and self.reconstruct:
                 better = self._reconstructs(net.reconstruction_error(dataset_valid)[0])
                 self.refused_ += not better

@@ -155,8 +155,10 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         ELBO; an epoch takes that many times as long in the decoder.
     kl_warmup : "auto" or float in [0, 1), default="auto"
         Fraction of training over which the KL term's weight rises to `beta`. "auto" is 0 with
-        `init="pca"`, which a warm-up would only lead away from its optimum, and 0.1 with random
-        weights.
+        `init="pca"`, which a warm-up leads away from its optimum, and 0.1 with random weights. Rows
+        on a surface that folds back over itself need one: no small bend gains there. Its epochs do
+        not count for `n_iter_no_change`, and those after it are compared with each other, and the
+        best of them with the start.
     lr : float, default=2e-3
         Learning rate of AdamW: warmed up, kept, and brought down at the end of training, whether
         it ends by `max_epochs` or early. Above 9 columns an affine path that

@@ -547,6 +547,23 @@ def test_warm_up_of_the_divergence_is_off_with_the_pca_start_and_ends_at_beta():
     assert given(random_start).warmups[-1] == 1
 
 
+def test_a_warm_up_of_the_divergence_takes_no_part_in_stopping():
+    # While the KL term costs little the held-out loss, which has all of it, is behind the start's.
+    vae = fitted(max_epochs=40, kl_warmup=0.5, n_iter_no_change=2)
+    assert min(vae.history_[:5, "valid_loss"]) > callback(vae).start_loss()
+    assert vae.best_epoch_ > 20 and len(vae.history_) > 22
+    assert vae.score(X) > PCA(1).fit(X).score(X) + 0.5
+
+
+def test_training_goes_back_to_the_best_epoch_after_the_warm_up_and_not_to_the_start(capsys):
+    # Noise: all that training does is lost on held-out rows.
+    law = {"likelihood": "diagonal_gaussian"}
+    vae = fitted(NOISE, max_epochs=60, kl_warmup=0.25, n_iter_no_change=2, verbose=1, **law)
+    assert re.search("back to epoch (1[6-9]|[2-9][0-9]), ", capsys.readouterr().out)
+    assert vae.best_epoch_ == 0
+    np.testing.assert_allclose(vae.score(NOISE), fitted(NOISE, max_epochs=0, **law).score(NOISE))
+
+
 def decay_of(vae):
     """Weight decay of the parameters by name."""
     decay = {}
