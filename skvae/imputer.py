@@ -37,8 +37,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         trained by the bound of 5 draws; categories that the fit did not see say nothing to it, and
         are left as they are.
         One of your own for tables needs `handle_unknown="missing"` for that: folds of a
-        cross-validation may lack a category. The time of `fit` is the model's, and its `verbose`
-        shows how far it is.
+        cross-validation may lack a category.
     n_draws : int, default=1000
         Weighted draws of the latents that a row is filled by. The time of `transform` grows with
         them and with the rows that have missing cells; a hundred fill nearly as well in a tenth of
@@ -58,6 +57,9 @@ class VAEImputer(TransformerMixin, BaseEstimator):
     random_state : int, RandomState instance or None, default=None
         Of the draws with `sample_posterior`, and of an `estimator` of None. With an int each call
         of `transform` draws the same; None draws anew.
+    verbose : int, default=0
+        Of an `estimator` of None (one of your own has its own): 1 prints a line an epoch and shows
+        a bar where `transform` lasts.
 
     Attributes
     ----------
@@ -97,6 +99,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -108,6 +111,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         add_indicator=False,
         keep_empty_features=False,
         random_state=None,
+        verbose=0,
     ):
         self.estimator = estimator
         self.n_draws = n_draws
@@ -115,6 +119,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
         self.random_state = random_state
+        self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -185,6 +190,7 @@ class VAEImputer(TransformerMixin, BaseEstimator):
                 handle_unknown="missing",
                 n_importance_samples_train=_TRAINING_DRAWS,
                 random_state=draw_seed(self.random_state),
+                verbose=self.verbose,
             )
         return clone(self.estimator).set_params(missing_values="observed")
 

@@ -75,6 +75,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         The halves are fitted first; each takes half as long as one fit.
     random_state : int, RandomState instance or None, default=None
         Of an `estimator` of None.
+    verbose : int, default=0
+        1 prints a line before each of the fits, above it what the model of an `estimator` of None
+        prints at one less. (One of your own has its own.)
 
     Attributes
     ----------
@@ -118,15 +121,23 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "support_fraction": [Interval(Real, 0.5, 1, closed="both")],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     def __init__(
-        self, estimator=None, *, contamination="auto", support_fraction=1.0, random_state=None
+        self,
+        estimator=None,
+        *,
+        contamination="auto",
+        support_fraction=1.0,
+        random_state=None,
+        verbose=0,
     ):
         self.estimator = estimator
         self.contamination = contamination
         self.support_fraction = support_fraction
         self.random_state = random_state
+        self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -181,6 +192,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _fit(self, estimator, rows):
         """The fitted model, before and after all rows trained where some had been held out."""
+        self._tell("The model", rows)
         if self.estimator is not None:
             return estimator.fit(rows), estimator
         with warnings.catch_warnings():
@@ -191,6 +203,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             if not estimator.best_epoch_:
                 return estimator, estimator
             # What was held out to count the epochs by is to be known as well.
+            self._tell(f"The model, {estimator.best_epoch_} epochs with all rows", rows)
             return estimator, _for_as_many_epochs(estimator).fit(rows)
 
     def _likeliest(self, estimator, rows):
@@ -203,9 +216,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             scores = np.empty(n_rows)
             n_folds = self._n_folds(estimator, rows)
             folds = KFold(n_folds, shuffle=True, random_state=draw_seed(estimator.random_state))
-            for seen, others in folds.split(range(n_rows)):
+            for fold, (seen, others) in enumerate(folds.split(range(n_rows)), start=1):
                 with self._judging(len(seen)):
-                    model = self._fit_to_part(estimator, rows, seen)
+                    role = f"Which rows to fit to, {fold} of {n_folds}"
+                    model = self._fit_to_part(estimator, rows, seen, role)
                     scores[others] = self._judged(model, _safe_indexing(rows, others))
         n_kept = max(2, round(self.support_fraction * n_rows))
         return np.sort(np.argsort(-scores, kind="stable")[:n_kept])
@@ -226,8 +240,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             return log_prob
         return log_prob + _log_prob_of_unknown(model, rows)
 
-    def _fit_to_part(self, estimator, rows, part):
+    def _tell(self, role, rows):
+        if self.verbose:
+            print(f"{role}: a fit to {_num_samples(rows)} rows.")
+
+    def _fit_to_part(self, estimator, rows, part, role):
         rows = _safe_indexing(rows, part)
+        self._tell(role, rows)
         with warnings.catch_warnings():
             # What is to be said of the model all rows say.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -257,11 +276,13 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         order = np.random.RandomState(model._seed).permutation(n_rows)
         model, scores, failed = _for_as_many_epochs(model), [], None
         n_parts = max(_N_PARTS, self._n_folds(model, rows))
-        for left_out in np.array_split(order, n_parts)[: n_parts if few else 1]:
+        parts = np.array_split(order, n_parts)[: n_parts if few else 1]
+        for number, left_out in enumerate(parts, start=1):
+            role = f"How likely rows are that a fit has not seen, {number} of {len(parts)}"
             seen, left_out = np.setdiff1d(order, left_out), np.sort(left_out)
             try:
                 with self._judging(len(seen)):
-                    of_others = self._fit_to_part(model, rows, seen)
+                    of_others = self._fit_to_part(model, rows, seen, role)
                     part = _safe_indexing(rows, left_out)
                     scores.append(self._scores(of_others, part, unseen=True))
             except ValueError as error:
@@ -285,7 +306,10 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
 
     def _model(self, rows, **parameters):
         model = VAETransformer(
-            missing_values="observed", random_state=draw_seed(self.random_state), **parameters
+            missing_values="observed",
+            random_state=draw_seed(self.random_state),
+            verbose=max(0, int(self.verbose) - 1),
+            **parameters,
         )
         return self._for_rows(model, rows)
 

@@ -533,6 +533,14 @@ class TestImputer:
             VAEImputer(n_draws=0).fit(linear_rows(50))
 
 
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_the_default_model_of_an_imputer_is_verbose_on_request(verbose, capsys):
+    X = linear_rows(30)
+    X[0, 0] = np.nan
+    VAEImputer(random_state=0, verbose=verbose).fit(X)
+    assert ("valid_loss" in capsys.readouterr().out) == verbose
+
+
 @pytest.mark.parametrize(("part", "k"), [(0.1, 5), (0.5, 4)])
 def test_rows_that_say_less_get_fewer_components(part, k):
     random = np.random.RandomState(0)

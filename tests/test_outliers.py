@@ -415,6 +415,26 @@ def test_components_to_spare_are_no_fault_of_the_default_model(monkeypatch):
         VAEOutlierDetector(linear()).fit(X)
 
 
+def test_says_which_fits_there_are_if_it_is_verbose(capsys, monkeypatch):
+    X, fits = WINE[:40], []
+    fit = VAETransformer.fit
+
+    def counted(self, rows):
+        fits.append(len(rows))
+        return fit(self, rows)
+
+    monkeypatch.setattr(VAETransformer, "fit", counted)
+    VAEOutlierDetector(linear(), verbose=1, support_fraction=0.9).fit(X)
+    lines = capsys.readouterr().out.splitlines()
+    assert [int(line.split()[-2]) for line in lines] == fits
+    assert len(fits) == 2 + 1 + 5 and lines[0].startswith("Which rows to fit to, 1 of 2")
+    VAEOutlierDetector(linear()).fit(X)
+    assert capsys.readouterr().out == ""
+    # Above 1 the epochs of the default model, too.
+    VAEOutlierDetector(random_state=0, verbose=2, contamination=0.1).fit(X)
+    assert "valid_loss" in capsys.readouterr().out
+
+
 def test_draws_reach_the_rows_and_what_is_usual():
     X = np.random.RandomState(0).normal(size=(60, 3))
     detector = VAEOutlierDetector(linear()).fit(X)
