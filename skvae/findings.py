@@ -34,8 +34,8 @@ class Finding(NamedTuple):
     ----------
     name : str
         "posterior_collapse", "unused_components", "overfitting", "undertrained",
-        "worse_than_linear", "noise_at_floor", "wrong_likelihood", "prior_mismatch", "loose_pairs"
-        or "few_effective_draws".
+        "worse_than_linear", "linear_start", "noise_at_floor", "wrong_likelihood",
+        "prior_mismatch", "loose_pairs" or "few_effective_draws".
     severity : {"warning", "note"}
     words : str
         What is the matter.
@@ -209,6 +209,23 @@ def _worse_than_linear(model, measured):
     return Finding("worse_than_linear", "warning", words, "; ".join(cures))
 
 
+def _linear_start(model, measured):
+    if not (measured.is_linear_start and measured.selected):
+        return None
+    words = (
+        f"The model is the linear start: none of {measured.n_epochs} epochs was better for held-out "
+        "rows beyond chance. Either a line says all there is, or no small bend gains anything, as "
+        "where rows lie on a surface that folds back over itself."
+    )
+    cure = "none where rows are linear; what is folded needs deep networks and more epochs"
+    if model.kl_warmup in ("auto", 0):
+        cure = (
+            "none where rows are linear; what is folded may unfold with kl_warmup=0.5, "
+            "hidden_layer_sizes=(128,) * 4, max_epochs=400, optimizer__weight_decay=0"
+        )
+    return Finding("linear_start", "note", words, cure)
+
+
 def _noise_at_floor(model, measured):
     at_floor = measured.noise_at_floor > _PART_AT_FLOOR
     if not at_floor.any():
@@ -375,6 +392,7 @@ RULES = (
     _overfitting,
     _undertrained,
     _worse_than_linear,
+    _linear_start,
     _noise_at_floor,
     _wrong_likelihood,
     _prior_mismatch,

@@ -710,6 +710,25 @@ class TestFaults:
         assert diagnosis.n_active == 3
 
 
+def test_a_fit_that_stayed_linear_is_noted():
+    X = linear_rows(600, 2, 6)
+
+    def noted(**parameters):
+        parameters = {"max_epochs": 4, "hidden_layer_sizes": 8, "random_state": 0} | parameters
+        vae = VAETransformer(2, **parameters).fit(X[:300])
+        findings = diagnose(vae, X[300:], X_train=X[:300]).findings
+        return vae, [finding for finding in findings if finding.name == "linear_start"]
+
+    vae, [note] = noted()
+    assert vae.best_epoch_ == 0 and note.severity == "note"
+    assert "none of 4 epochs" in note.words and "kl_warmup=0.5" in note.cure
+    # That was tried.
+    vae, [note] = noted(kl_warmup=0.5)
+    assert vae.best_epoch_ == 0 and "kl_warmup" not in note.cure
+    # Nothing was to be trained.
+    assert noted(max_epochs=0)[1] == []
+
+
 class TestCollapseWarning:
     def test_is_a_convergence_warning(self):
         assert issubclass(PosteriorCollapseWarning, ConvergenceWarning)
