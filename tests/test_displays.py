@@ -869,6 +869,19 @@ def test_options_of_histograms(options):
         assert to_hex(outline.get_edgecolor()) == "#ff0000"
 
 
+@pytest.mark.parametrize(
+    "options", [{"bins": 7}, {"range": (0, 9)}, {"density": True}, {"histtype": "step"}]
+)
+def test_columns_with_bars_have_no_bins(options):
+    X = np.column_stack([IRIS.target, IRIS.data[:, 0]])
+    plain, display = (
+        SampleDisplay.from_predictions(X, X, **given) for given in ({}, options | {"color": "red"})
+    )
+    heights = [[bar.get_height() for bar in d.axes_[0].patches] for d in (plain, display)]
+    assert heights[0] == heights[1] and len(heights[0]) == 6
+    assert to_hex(display.axes_[0].patches[-1].get_facecolor()) == "#ff0000"
+
+
 def test_sample_of_a_pipeline_is_in_the_units_of_x():
     pipeline = make_pipeline(StandardScaler(), VAETransformer(2, max_epochs=0, random_state=0)).fit(
         IRIS.data

@@ -14,6 +14,8 @@ _BINS = 30
 _HEAP_TIMES = 20
 # Options of histograms that are for the real rows, too.
 _OF_COUNTING = "bins", "range", "density", "cumulative", "log"
+# Those that bars, one for each value, have no use for.
+_OF_BINS = "bins", "range", "density", "cumulative", "histtype"
 
 
 def distance(kind, real, drawn):
@@ -100,6 +102,7 @@ def _cut_heap(ax, places, heights):
 
 def _draw_bars(ax, kind, levels, values, real, drawn, filled, outline):
     shares = _shares(real, values), _shares(drawn, values)
+    outline = {key: option for key, option in outline.items() if key not in _OF_BINS}
     if kind == "category":
         if len(values) > _MOST_LEVELS:
             kept = np.sort(np.argsort(-(shares[0] + shares[1]), kind="stable")[:_MOST_LEVELS])

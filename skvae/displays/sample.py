@@ -126,7 +126,8 @@ class SampleDisplay:
             As in `VAETransformer.sample`.
         ax : matplotlib Axes, array of Axes or None, default=None
         **kwargs
-            Of `Axes.imshow`, or of `Axes.hist` and `Axes.bar` for the drawn rows.
+            Of `Axes.imshow`, or of `Axes.hist` and `Axes.bar` for the drawn rows. Of columns of few
+            whole numbers and of categories, which have a bar each, `bins` and the like say nothing.
 
         Returns
         -------
@@ -219,7 +220,8 @@ class SampleDisplay:
         ax : matplotlib Axes, array of Axes or None, default=None
             An Axes for each panel, or one in whose place they are drawn.
         **kwargs
-            Of `Axes.imshow`, or of `Axes.hist` and `Axes.bar` for the drawn rows.
+            Of `Axes.imshow`, or of `Axes.hist` and `Axes.bar` for the drawn rows. Of columns of few
+            whole numbers and of categories, which have a bar each, `bins` and the like say nothing.
 
         Returns
         -------
