@@ -213,9 +213,9 @@ def _linear_start(model, measured):
     if not (measured.is_linear_start and measured.selected):
         return None
     words = (
-        f"The model is the linear start: none of {measured.n_epochs} epochs was better for held-out "
-        "rows beyond chance. Either a line says all there is, or no small bend gains anything, as "
-        "where rows lie on a surface that folds back over itself."
+        f"The model is the linear start: none of {measured.n_epochs} epochs was better for "
+        "held-out rows beyond chance. Either a line says all there is, or no small bend gains "
+        "anything, as where rows lie on a surface that folds back over itself."
     )
     cure = "none where rows are linear; what is folded needs deep networks and more epochs"
     if model.kl_warmup in ("auto", 0):

@@ -873,7 +873,7 @@ def test_options_of_histograms(options):
     "options", [{"bins": 7}, {"range": (0, 9)}, {"density": True}, {"histtype": "step"}]
 )
 def test_columns_with_bars_have_no_bins(options):
-    X = np.column_stack([IRIS.target, IRIS.data[:, 0]])
+    X = np.column_stack([IRIS.target, np.asarray(IRIS.data)[:, 0]])
     plain, display = (
         SampleDisplay.from_predictions(X, X, **given) for given in ({}, options | {"color": "red"})
     )
