@@ -126,7 +126,7 @@ class KLWarmup(Callback):
     Parameters
     ----------
     fraction : float
-        Length of the rise, as a fraction of `max_epochs`; below 1, so that beta is reached.
+        Length of the rise, as a fraction of `max_epochs`; the last epoch has `beta` at any rate.
     """
 
     def __init__(self, fraction):
@@ -136,7 +136,8 @@ class KLWarmup(Callback):
         self.epoch_ = 0
 
     def on_epoch_begin(self, net, **_):
-        length = self.fraction * net.max_epochs
+        # The last epoch has it all, however few there are.
+        length = min(self.fraction * net.max_epochs, net.max_epochs - 1)
         net.criterion_.warmup = min(1.0, self.epoch_ / length) if length else 1.0
         self.epoch_ += 1
 
@@ -229,10 +230,14 @@ class BestEpoch(Callback):
             self.diverged_ = True
             raise StopTraining
         risen, self.was_rising_ = self.was_rising_ and not is_rising(net), is_rising(net)
+        if risen:
+            self.best_state_, self.best_rows_ = self.start_state_, None
+            self.best_epoch_ = self.n_epochs_ = 0
         if self.start_rows_ is None or not self.select:
             better = True
         else:
-            better = self._mean(net.valid_rows_) < self._mean(self.best_rows_) or risen
+            first = self.best_rows_ is None
+            better = first or self._mean(net.valid_rows_) < self._mean(self.best_rows_)
             if better and self.reconstruct:
                 better = self._reconstructs(net.reconstruction_error(dataset_valid)[0])
                 self.refused_ += not better
@@ -252,6 +257,9 @@ class BestEpoch(Callback):
 
     def go_back(self, net):
         """Put the best weights back before an epoch, for training to go on from them."""
+        if self.best_rows_ is None:
+            # None since the warm-up: the start would have to do without what has bent in it.
+            return
         # The history has a line for that epoch already.
         self.given_up_ = len(net.history) - 1 - self.n_epochs_
         if net.verbose:
@@ -296,17 +304,20 @@ class BestEpoch(Callback):
         )
 
     def on_train_end(self, net, **_):
+        if self.best_rows_ is None:
+            self.best_rows_ = self.start_rows_
         if self.diverged_ and self.best_epoch_ == 0 and self.accept_any:
             raise FloatingPointError(
                 _DIVERGED.format(lr=net.lr) + " No epoch before it was finite."
             )
-        if self.diverged_:
-            message = _DIVERGED.format(lr=net.lr) + f" Went back to epoch {self.best_epoch_}."
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
         self.accepted_ = self.best_epoch_ > 0
         if self.accepted_ and self.select and not self.accept_any and self.start_rows_ is not None:
             mean, error = self.gain()
             self.accepted_ = bool(mean - self.handicap > max(error, _LEAST_GAIN))
+        if self.diverged_:
+            epoch = self.best_epoch_ if self.accepted_ else 0
+            message = _DIVERGED.format(lr=net.lr) + f" Went back to epoch {epoch}."
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
         if net.verbose and len(net.history):
             print(self._verdict())
         state = self.best_state_ if self.accepted_ else self.start_state_

@@ -210,19 +210,20 @@ def _worse_than_linear(model, measured):
 
 
 def _linear_start(model, measured):
-    if not (measured.is_linear_start and measured.selected):
+    callbacks = dict(model.net_.callbacks_)
+    best, warmup = callbacks["best_epoch"], callbacks.get("kl_warmup")
+    if not (measured.is_linear_start and measured.selected) or best.diverged_:
         return None
+    refused = " and reconstructed them no worse" if best.refused_ else ""
     words = (
-        f"The model is the linear start: none of {measured.n_epochs} epochs was better for "
-        "held-out rows beyond chance. Either a line says all there is, or no small bend gains "
-        "anything, as where rows lie on a surface that folds back over itself."
+        f"The model is the linear start: no epoch of {measured.n_epochs} was better for held-out "
+        f"rows beyond chance{refused}. Either the rows are linear, or training did not get there: "
+        "of a surface that folds back over itself no small bend gains anything."
     )
-    cure = "none where rows are linear; what is folded needs deep networks and more epochs"
-    if model.kl_warmup in ("auto", 0):
-        cure = (
-            "none where rows are linear; what is folded may unfold with kl_warmup=0.5, "
-            "hidden_layer_sizes=(128,) * 4, max_epochs=400, optimizer__weight_decay=0"
-        )
+    cure = "none where rows are linear; what is folded may unfold with "
+    if warmup is None or not warmup.fraction:
+        cure += "kl_warmup=0.5, "
+    cure += "hidden_layer_sizes=(128,) * 4, max_epochs=400, optimizer__weight_decay=0"
     return Finding("linear_start", "note", words, cure)
 
 

@@ -58,8 +58,8 @@ class VAEImputer(TransformerMixin, BaseEstimator):
         Of the draws with `sample_posterior`, and of an `estimator` of None. With an int each call
         of `transform` draws the same; None draws anew.
     verbose : int, default=0
-        Of an `estimator` of None (one of your own has its own): 1 prints a line an epoch and shows
-        a bar where `transform` lasts.
+        Of an `estimator` of None, as it was in `fit` (one of your own has its own): 1 prints a line
+        an epoch and shows a bar where `transform` lasts.
 
     Attributes
     ----------

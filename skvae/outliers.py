@@ -190,9 +190,9 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         self.offset_ = float(np.percentile(scores, 100 * part))
         return self
 
-    def _fit(self, estimator, rows):
+    def _fit(self, estimator, rows, role="The model"):
         """The fitted model, before and after all rows trained where some had been held out."""
-        self._tell("The model", rows)
+        self._tell(role, rows)
         if self.estimator is not None:
             return estimator.fit(rows), estimator
         with warnings.catch_warnings():
@@ -203,7 +203,7 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
             if not estimator.best_epoch_:
                 return estimator, estimator
             # What was held out to count the epochs by is to be known as well.
-            self._tell(f"The model, {estimator.best_epoch_} epochs with all rows", rows)
+            self._tell(f"{role}, {estimator.best_epoch_} epochs with all rows", rows)
             return estimator, _for_as_many_epochs(estimator).fit(rows)
 
     def _likeliest(self, estimator, rows):
@@ -211,7 +211,8 @@ class VAEOutlierDetector(OutlierMixin, BaseEstimator):
         rows, since a model knows those of its fit, and has a good score for a few outliers too."""
         n_rows = _num_samples(rows)
         if n_rows < _LEAST_ROWS:
-            scores = self._log_prob(self._fit(clone(estimator), rows)[1], rows)
+            model = self._fit(clone(estimator), rows, "Which rows to fit to")[1]
+            scores = self._log_prob(model, rows)
         else:
             scores = np.empty(n_rows)
             n_folds = self._n_folds(estimator, rows)

@@ -157,8 +157,8 @@ class VAETransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         Fraction of training over which the KL term's weight rises to `beta`. "auto" is 0 with
         `init="pca"`, which a warm-up leads away from its optimum, and 0.1 with random weights. Rows
         on a surface that folds back over itself need one: no small bend gains there. Its epochs do
-        not count for `n_iter_no_change`, and those after it are compared with each other, and the
-        best of them with the start.
+        not count for `n_iter_no_change` (above 0.7, where the learning rate begins to fall, none
+        does), and those after it are compared with each other, and the best of them with the start.
     lr : float, default=2e-3
         Learning rate of AdamW: warmed up, kept, and brought down at the end of training, whether
         it ends by `max_epochs` or early. Above 9 columns an affine path that

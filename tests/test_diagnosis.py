@@ -143,6 +143,15 @@ class TestBounds:
         vae.best_epoch_ = 9
         assert diagnose(vae, X).train_gap is None
 
+    def test_what_training_takes_back_after_a_warm_up_is_no_gain(self):
+        X = linear_rows(600, 3, 8)
+        vae = VAETransformer(3, kl_warmup=0.6, max_epochs=10, lr=0.01, random_state=0).fit(X)
+        losses = vae.history_[6:, "valid_loss"]
+        diagnosis = diagnose(vae, X)
+        start = dict(vae.net_.callbacks_)["best_epoch"].start_loss()
+        assert diagnosis.total_gain == pytest.approx(start - losses[-1])
+        assert diagnosis.late_gain == pytest.approx(losses[1] - losses[-1])
+
     def test_losses_by_weights_are_not_compared(self):
         weight = np.random.RandomState(0).uniform(size=150)
         vae = VAETransformer(2, max_epochs=3, early_stopping=False, random_state=0)
@@ -721,12 +730,14 @@ def test_a_fit_that_stayed_linear_is_noted():
 
     vae, [note] = noted()
     assert vae.best_epoch_ == 0 and note.severity == "note"
-    assert "none of 4 epochs" in note.words and "kl_warmup=0.5" in note.cure
+    assert "no epoch of 4 was" in note.words and "kl_warmup=0.5" in note.cure
     # That was tried.
     vae, [note] = noted(kl_warmup=0.5)
     assert vae.best_epoch_ == 0 and "kl_warmup" not in note.cure
-    # Nothing was to be trained.
+    # Nothing was to be trained, or it failed.
     assert noted(max_epochs=0)[1] == []
+    with pytest.warns(ConvergenceWarning, match="diverged"):
+        assert noted(lr=1e6)[1] == []
 
 
 class TestCollapseWarning:

@@ -564,6 +564,48 @@ def test_training_goes_back_to_the_best_epoch_after_the_warm_up_and_not_to_the_s
     np.testing.assert_allclose(vae.score(NOISE), fitted(NOISE, max_epochs=0, **law).score(NOISE))
 
 
+class Worse(Callback):
+    """Reconstructions that no epoch is accepted with, or weights that are no longer finite."""
+
+    def __init__(self, epoch, diverge=False):
+        self.epoch, self.diverge = epoch, diverge
+
+    def on_epoch_begin(self, net, **_):
+        if len(net.history) == self.epoch and self.diverge:
+            with torch.no_grad():
+                for parameter in net.module_.parameters():
+                    parameter.fill_(torch.nan)
+        elif len(net.history) == self.epoch:
+            dict(net.callbacks_)["best_epoch"].start_errors_ *= 0
+            dict(net.callbacks_)["best_epoch"].negligible_error_ = 0
+
+
+def test_the_search_begins_anew_after_a_warm_up_whatever_its_first_epoch_is(capsys):
+    # Epochs of the warm-up are accepted, those after it are refused.
+    params = {"max_epochs": 30, "kl_warmup": 0.5, "lr": 0.001, "verbose": 1}
+    vae = fitted(callbacks=[Worse(epoch=15)], n_iter_no_change=3, **params)
+    assert min(vae.history_[:15, "valid_loss"]) < callback(vae).start_loss() - 0.01
+    assert vae.best_epoch_ == callback(vae).n_epochs_ == 0
+    assert callback(vae).gain()[0] == 0
+    np.testing.assert_allclose(vae.score(X), fitted(max_epochs=0).score(X), rtol=1e-4)
+    assert "back to" not in capsys.readouterr().out
+
+
+def test_a_fit_that_diverges_after_a_warm_up_says_what_is_kept():
+    # The epoch after the warm-up is the best since then, and behind the start.
+    given = {"callbacks": [Worse(epoch=12, diverge=True)], "likelihood": "diagonal_gaussian"}
+    with pytest.warns(ConvergenceWarning, match=r"Went back to epoch 0\."):
+        vae = fitted(NOISE, max_epochs=20, kl_warmup=0.5, **given)
+    assert callback(vae).best_epoch_ == 11 and vae.best_epoch_ == 0
+
+
+@pytest.mark.parametrize(("fraction", "epochs"), [(0.99, 1), (0.99, 3), (0.9, 9), (0.5, 2)])
+def test_the_last_epoch_has_the_whole_divergence(fraction, epochs):
+    vae = fitted(callbacks=[Recorder()], max_epochs=epochs, kl_warmup=fraction)
+    assert given(vae).warmups[-1] == 1
+    assert given(vae).warmups[0] == (epochs == 1)
+
+
 def decay_of(vae):
     """Weight decay of the parameters by name."""
     decay = {}

@@ -35,10 +35,10 @@ def training_of(model):
     if streamed or not history:
         return measured
     losses = [epoch["valid_loss" if selected else "train_loss"] for epoch in history]
-    if not selected:
-        losses = losses[_warmup_epochs(model) :]
-        if not losses:
-            return measured
+    # What training took back after a KL warm-up was no gain.
+    losses = losses[_warmup_epochs(model) :]
+    if not losses:
+        return measured
     # Losses of training rows are means over epochs, of which the first has the start in it.
     start = best.start_loss() if selected else losses[0]
     half = len(losses) // 2
@@ -97,4 +97,5 @@ def _epochs(model):
 def _warmup_epochs(model):
     """Epochs whose loss, on training rows, had not the whole KL term yet: it says less."""
     warmup = dict(model.net_.callbacks_).get("kl_warmup")
-    return 0 if warmup is None else ceil(warmup.fraction * model.net_.max_epochs)
+    epochs = model.net_.max_epochs
+    return 0 if warmup is None else max(0, ceil(min(warmup.fraction * epochs, epochs - 1)))
