@@ -135,9 +135,12 @@ class KLWarmup(Callback):
     def on_train_begin(self, net, **_):
         self.epoch_ = 0
 
+    def length(self, max_epochs):
+        """Epochs of the rise: all but the last at most, however few there are."""
+        return max(0.0, min(self.fraction * max_epochs, max_epochs - 1))
+
     def on_epoch_begin(self, net, **_):
-        # The last epoch has it all, however few there are.
-        length = min(self.fraction * net.max_epochs, net.max_epochs - 1)
+        length = self.length(net.max_epochs)
         net.criterion_.warmup = min(1.0, self.epoch_ / length) if length else 1.0
         self.epoch_ += 1
 

@@ -97,5 +97,4 @@ def _epochs(model):
 def _warmup_epochs(model):
     """Epochs whose loss, on training rows, had not the whole KL term yet: it says less."""
     warmup = dict(model.net_.callbacks_).get("kl_warmup")
-    epochs = model.net_.max_epochs
-    return 0 if warmup is None else max(0, ceil(min(warmup.fraction * epochs, epochs - 1)))
+    return 0 if warmup is None else ceil(warmup.length(model.net_.max_epochs))
