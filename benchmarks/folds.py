@@ -4,7 +4,7 @@ their surfaces have.
     python benchmarks/folds.py [--full] [--threads 1]
 
 From PCA's start training finds what a small bend gains already; a surface that folds back over
-itself gains next to nothing until it is nearly unfolded: PCA is kept, or nearly. What a fit can be told:
+itself gains next to nothing until it is nearly unfolded: PCA is kept, or nearly. A fit can be told:
 
 default         nothing
 warm-up         kl_warmup=0.5: the networks reconstruct first, and pay for the latents later
